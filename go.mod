@@ -1,0 +1,3 @@
+module github.com/sidewire/sidewire
+
+go 1.26
