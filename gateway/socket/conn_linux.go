@@ -1,0 +1,262 @@
+package socket
+
+import (
+	"errors"
+	"io"
+	"os"
+	"syscall"
+	"unsafe"
+)
+
+// errWouldBlock is what one try that found nothing returns inside this file.
+var errWouldBlock = errors.New("nothing to read")
+
+// readState carries one read from Read into the poller's callback and back; the callback is made once, so that reading
+// allocates nothing.
+type readState struct {
+	callback func(fd uintptr) bool
+	buf      []byte
+	pool     *Buffers // with buf empty: take a buffer of size only once there are bytes for it
+	size     int
+	taken    *Buffer
+	flags    uintptr
+	n        int
+	errno    syscall.Errno
+	one      [1]byte    // where a peek puts what it sees
+	park     bool       // false: one try only
+	plain    plainState // serves connections without a raw path
+}
+
+type writeState struct {
+	callback func(fd uintptr) bool
+	buf      []byte
+	n        int
+	errno    syscall.Errno
+}
+
+// initRaw turns the raw path on for a stream socket. Everything else keeps the standard library's calls.
+func (c *Conn) initRaw(sc syscall.Conn) {
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return
+	}
+	stream := false
+	err = raw.Control(func(fd uintptr) {
+		kind, err := syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_TYPE)
+		stream = err == nil && kind == syscall.SOCK_STREAM
+	})
+	if err != nil || !stream {
+		return
+	}
+	c.raw = raw
+	c.read.callback = c.tryRead
+	c.write.callback = c.tryWrite
+}
+
+// recv is one non-blocking read. MSG_DONTWAIT makes it so whatever the descriptor's own mode is: a RawSyscall that blocked
+// would hold its P and stall the whole process, and os.File.Fd, for one, quietly turns a shared descriptor blocking.
+func recv(fd uintptr, b []byte, flags uintptr) (int, syscall.Errno) {
+	for {
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)),
+			flags|syscall.MSG_DONTWAIT, 0, 0)
+		if errno != syscall.EINTR {
+			return int(n), errno
+		}
+	}
+}
+
+// send is one non-blocking write; MSG_NOSIGNAL turns a SIGPIPE into EPIPE.
+func send(fd uintptr, b []byte) (int, syscall.Errno) {
+	for {
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)),
+			syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL, 0, 0)
+		if errno != syscall.EINTR {
+			return int(n), errno
+		}
+	}
+}
+
+// tryRead runs inside RawConn.Read. The runtime has reset the descriptor's readiness just before the first call, so an edge
+// that came earlier is forgotten: the read must be tried before parking, never after, or those bytes would wait forever.
+func (c *Conn) tryRead(fd uintptr) bool {
+	r := &c.read
+	buf := r.buf
+	if r.pool != nil {
+		r.taken = r.pool.Get(r.size)
+		buf = r.taken.Bytes()
+	}
+	r.n, r.errno = recv(fd, buf, r.flags)
+	if r.errno == syscall.EAGAIN {
+		if r.pool != nil {
+			r.taken.Free()
+			r.taken = nil
+		}
+		return !r.park || c.interrupted.Load()
+	}
+	return true
+}
+
+// receive runs one read through the poller's callback and names its errors.
+func (c *Conn) receive() (int, error) {
+	r := &c.read
+	if c.interrupted.Load() {
+		return 0, ErrInterrupted
+	}
+	r.n, r.errno = 0, 0
+	err := c.raw.Read(r.callback)
+	r.buf = nil
+	switch {
+	case err != nil:
+		return 0, c.opError("read", err)
+	case r.errno == syscall.EAGAIN && !r.park:
+		return 0, errWouldBlock
+	case r.errno == syscall.EAGAIN:
+		return 0, ErrInterrupted
+	case r.errno != 0:
+		return 0, c.opError("read", os.NewSyscallError("recvfrom", r.errno))
+	case r.n == 0:
+		return 0, io.EOF
+	}
+	return r.n, nil
+}
+
+// Read reads what is there, or waits for it.
+func (c *Conn) Read(b []byte) (int, error) {
+	if c.raw == nil {
+		return c.plainRead(b)
+	}
+	if len(b) == 0 {
+		return 0, nil
+	}
+	c.read.buf, c.read.pool, c.read.flags, c.read.park = b, nil, 0, true
+	return c.receive()
+}
+
+// ReadPooled waits for bytes without holding memory for them: a buffer of at least size bytes is taken from pool only when
+// there is something to put into it, at no extra system call. The caller frees the buffer; on an error there is none.
+func (c *Conn) ReadPooled(pool *Buffers, size int) (*Buffer, int, error) {
+	if c.raw == nil {
+		return c.plainReadPooled(pool, size)
+	}
+	r := &c.read
+	r.buf, r.pool, r.size, r.flags, r.park = nil, pool, size, 0, true
+	n, err := c.receive()
+	taken := r.taken
+	r.pool, r.taken = nil, nil
+	if err != nil && taken != nil {
+		taken.Free()
+		taken = nil
+	}
+	return taken, n, err
+}
+
+// WaitReadable parks until bytes, an end or an error wait to be read, holding no buffer, and consumes nothing.
+func (c *Conn) WaitReadable() error {
+	if c.raw == nil {
+		return c.plainWaitReadable()
+	}
+	_, err := c.peek(true)
+	if err == io.EOF {
+		return nil // the Read that follows tells it
+	}
+	return err
+}
+
+// Pending reports whether anything waits on a connection nobody asked anything of: bytes (true), an orderly end (true and
+// io.EOF) or an error (true and the error). Only false and nil is a connection that may serve again: whatever an idle
+// server sent unasked would otherwise become the answer to somebody's next question. It never waits.
+func (c *Conn) Pending() (bool, error) {
+	if c.raw == nil {
+		return c.plainPending()
+	}
+	n, err := c.peek(false)
+	return n > 0 || err != nil, err
+}
+
+func (c *Conn) peek(park bool) (int, error) {
+	r := &c.read
+	r.buf, r.pool, r.flags, r.park = r.one[:], nil, syscall.MSG_PEEK, park
+	n, err := c.receive()
+	if err == errWouldBlock {
+		return 0, nil
+	}
+	return n, err
+}
+
+// tryWrite runs inside RawConn.Write, with the same rule as tryRead: try, then park.
+func (c *Conn) tryWrite(fd uintptr) bool {
+	w := &c.write
+	for w.n < len(w.buf) {
+		var n int
+		n, w.errno = send(fd, w.buf[w.n:])
+		if w.errno == syscall.EAGAIN {
+			if c.interrupted.Load() {
+				return true
+			}
+			w.errno = 0
+			return false
+		}
+		if w.errno != 0 {
+			return true
+		}
+		w.n += n
+	}
+	return true
+}
+
+// Write writes all of b, waiting where the peer is slow. On an error it tells how much the kernel took.
+func (c *Conn) Write(b []byte) (int, error) {
+	if c.raw == nil {
+		return c.plainWrite(b)
+	}
+	if c.interrupted.Load() {
+		return 0, ErrInterrupted
+	}
+	w := &c.write
+	w.buf, w.n, w.errno = b, 0, 0
+	err := c.raw.Write(w.callback)
+	w.buf = nil
+	switch {
+	case err != nil:
+		return w.n, c.opError("write", err)
+	case w.errno == syscall.EAGAIN:
+		return w.n, ErrInterrupted
+	case w.errno != 0:
+		return w.n, c.opError("write", os.NewSyscallError("sendto", w.errno))
+	}
+	return w.n, nil
+}
+
+// TryWrite writes what the kernel takes at once and never waits: n may be less than len(b), with no error.
+func (c *Conn) TryWrite(b []byte) (int, error) {
+	if c.raw == nil {
+		return c.plainWrite(b)
+	}
+	n, errno := 0, syscall.Errno(0)
+	err := c.raw.Control(func(fd uintptr) { n, errno = send(fd, b) })
+	switch {
+	case err != nil:
+		return 0, c.opError("write", err)
+	case errno == syscall.EAGAIN:
+		return 0, nil
+	case errno != 0:
+		return 0, c.opError("write", os.NewSyscallError("sendto", errno))
+	}
+	return n, nil
+}
+
+// SetUserTimeout bounds how long sent bytes may stay unacknowledged before the kernel gives the connection up (TCP only).
+func (c *Conn) SetUserTimeout(milliseconds int) error {
+	const tcpUserTimeout = 18 // linux/tcp.h
+	if c.raw == nil || c.conn.LocalAddr().Network() != "tcp" {
+		return nil
+	}
+	var serr error
+	err := c.raw.Control(func(fd uintptr) {
+		serr = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpUserTimeout, milliseconds)
+	})
+	if err != nil {
+		return err
+	}
+	return os.NewSyscallError("setsockopt", serr)
+}
