@@ -1,0 +1,106 @@
+package cluster
+
+import (
+	"fmt"
+)
+
+// Want says what kind of endpoint is looked for.
+type Want struct {
+	Role  Role      // Any when it does not matter
+	Avoid *Endpoint // not this one, unless there is no other
+}
+
+// NoEndpoint says why no endpoint of a cluster can serve.
+type NoEndpoint struct {
+	Cluster string
+	Role    Role
+	Reason  string
+}
+
+func (e *NoEndpoint) Error() string {
+	if e.Role == Any {
+		return fmt.Sprintf("cluster %q has no endpoint: %s", e.Cluster, e.Reason)
+	}
+	return fmt.Sprintf("cluster %q has no %s: %s", e.Cluster, e.Role, e.Reason)
+}
+
+// Pick chooses an endpoint.
+//
+// Endpoints that are out of health are taken only when no other of the wanted role is left: trying costs one error that is
+// due anyway, and a server that is back is found before its next probe.
+func (c *Cluster) Pick(w Want) (*Endpoint, error) {
+	all := c.Endpoints()
+	var room [16]*Endpoint
+	fit := c.matching(all, w, true, room[:0])
+	if len(fit) == 0 {
+		fit = c.matching(all, w, false, room[:0])
+	}
+	switch {
+	case len(fit) == 0:
+		return nil, &NoEndpoint{c.name, w.Role, fmt.Sprintf("none of its %d endpoints is one", len(all))}
+	case w.Role == Primary && len(fit) > 1:
+		return nil, &NoEndpoint{c.name, w.Role, fmt.Sprintf("%s and %s both accept writes", fit[0].address, fit[1].address)}
+	case len(fit) > 1 && w.Avoid != nil:
+		for i, e := range fit {
+			if e == w.Avoid {
+				fit = append(fit[:i], fit[i+1:]...)
+				break
+			}
+		}
+	}
+	return c.balance(fit), nil
+}
+
+func (c *Cluster) matching(all []*Endpoint, w Want, healthy bool, out []*Endpoint) []*Endpoint {
+	for _, e := range all {
+		if healthy && !e.Healthy() {
+			continue
+		}
+		role := e.Role()
+		if role == Unknown && len(all) == 1 {
+			role = Primary // a cluster of one needs no probe to know who takes the writes
+		}
+		if w.Role == Any || role == w.Role {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// balance chooses among endpoints that all may serve; there is at least one.
+func (c *Cluster) balance(fit []*Endpoint) *Endpoint {
+	if len(fit) == 1 {
+		return fit[0]
+	}
+	total := 0
+	for _, e := range fit {
+		total += e.Config().Weight
+	}
+	if total == 0 {
+		return fit[0]
+	}
+	switch c.Config().Balance {
+	case "round_robin":
+		return weighted(fit, c.turn.Add(1)%uint64(total))
+	case "random":
+		return weighted(fit, c.deps.Rand()%uint64(total))
+	}
+	// Least requests, of two: as even as looking at all, without their herding towards one that just became idle.
+	r := c.deps.Rand()
+	a, b := weighted(fit, r%uint64(total)), weighted(fit, (r>>32)%uint64(total))
+	if b.Inflight()*int64(a.Config().Weight) < a.Inflight()*int64(b.Config().Weight) {
+		return b
+	}
+	return a
+}
+
+func weighted(fit []*Endpoint, n uint64) *Endpoint {
+	for _, e := range fit {
+		w := uint64(e.Config().Weight)
+		if n < w {
+			return e
+		}
+		n -= w
+	}
+	return fit[len(fit)-1]
+}

@@ -1,0 +1,155 @@
+package config
+
+import (
+	"go.yaml.in/yaml/v3"
+)
+
+// Model is a whole configuration as its author wrote it: decoded, references not yet checked.
+type Model struct {
+	Admin     Admin     `yaml:"admin" doc:"The HTTP interface for operators, probes and Prometheus."`
+	AccessLog AccessLog `yaml:"access_log" doc:"One JSON line a statement, command or request."`
+	Drain     Drain     `yaml:"drain" doc:"How the process ends."`
+	Listeners []*Listener
+	Clusters  []*Cluster
+	Resources []*Resource
+
+	// Files are the files that the model was read from; a change of any of them is a reload.
+	Files []string
+}
+
+// SetDefaults fills what a file leaves out.
+func (m *Model) SetDefaults() {
+	m.Admin.Address = "127.0.0.1:9901"
+	m.AccessLog.Sample = 1
+	m.Drain.Timeout = Duration(30e9)
+}
+
+// Admin configures the HTTP admin interface.
+type Admin struct {
+	Address   string `yaml:"address" doc:"host:port; empty turns the interface off." default:"127.0.0.1:9901"`
+	Token     Secret `yaml:"token" doc:"When set, every request but /ready needs Authorization: Bearer TOKEN."`
+	Profiling bool   `yaml:"profiling" doc:"Serve net/http/pprof under /debug/pprof/."`
+}
+
+// AccessLog configures the access log; it is off while Path is empty.
+type AccessLog struct {
+	Path   string   `yaml:"path" doc:"A file, or stdout or stderr. Empty: no access log."`
+	Sample float64  `yaml:"sample" min:"0" max:"1" doc:"The share of entries that are written; errors are always written." default:"1"`
+	Slow   Duration `yaml:"slow" doc:"Write only what took at least this long, and errors."`
+}
+
+// Drain configures the end of the process.
+type Drain struct {
+	Timeout Duration `yaml:"timeout" doc:"How long sessions may take to reach a boundary after SIGTERM before they are cut." default:"30s"`
+}
+
+// Origin says where a resource came from.
+type Origin struct {
+	Source  string `json:"source"` // "file:conf/sidewire.yaml", "xds"
+	Version string `json:"version,omitempty"`
+}
+
+// Listener is an address that applications connect to and the protocol that is spoken there.
+type Listener struct {
+	Name    string         `yaml:"name" required:"true" doc:"A name for logs, metrics and the admin interface."`
+	Address string         `yaml:"address" required:"true" doc:"host:port or unix:/path."`
+	TLS     *ServerTLS     `yaml:"tls" doc:"Serve TLS; a MySQL or PostgreSQL listener begins it inside its own handshake."`
+	Limits  ListenerLimits `yaml:"limits"`
+
+	// Protocol is the name of the block that stands beside these fields, Block its decoded content.
+	Protocol string `yaml:"-"`
+	Block    any    `yaml:"-"`
+	Origin   Origin `yaml:"-"`
+	Hash     uint64 `yaml:"-"`
+}
+
+// ListenerLimits bound what clients of one listener may take.
+type ListenerLimits struct {
+	Connections int `yaml:"connections" min:"0" doc:"Client connections at once; 0 means no limit of its own." default:"0"`
+}
+
+// ServerTLS is how a listener proves itself to clients.
+type ServerTLS struct {
+	Cert     string `yaml:"cert" required:"true" doc:"PEM file with the certificate chain."`
+	Key      Secret `yaml:"key" required:"true" doc:"PEM text of the private key, usually {file: PATH}."`
+	ClientCA string `yaml:"client_ca" doc:"PEM file; when set, clients must present a certificate that it signed."`
+
+	certPEM, caPEM []byte
+}
+
+// Cluster is a named set of endpoints of one logical store.
+type Cluster struct {
+	Name           string     `yaml:"name" required:"true"`
+	Endpoints      []Endpoint `yaml:"endpoints" required:"true" doc:"Addresses, or mappings with address, zone, weight and role."`
+	ConnectTimeout Duration   `yaml:"connect_timeout" doc:"For the TCP connection and the TLS handshake." default:"3s"`
+	Balance        string     `yaml:"balance" enum:"round_robin|least_requests|random" doc:"How an endpoint is chosen where the protocol leaves a choice." default:"least_requests"`
+	Health         Health     `yaml:"health"`
+	TLS            *ClientTLS `yaml:"tls" doc:"Speak TLS towards the endpoints."`
+
+	Protocol string `yaml:"-"`
+	Block    any    `yaml:"-"`
+	Origin   Origin `yaml:"-"`
+	Hash     uint64 `yaml:"-"`
+}
+
+// SetDefaults fills what a file leaves out.
+func (c *Cluster) SetDefaults() {
+	c.ConnectTimeout = Duration(3e9)
+	c.Balance = "least_requests"
+	c.Health = Health{Interval: Duration(2e9), Timeout: Duration(1e9), Unhealthy: 3, Healthy: 1}
+}
+
+// Health configures active probes; each protocol asks its own question.
+type Health struct {
+	Disabled  bool     `yaml:"disabled" doc:"Send no probes; every endpoint counts as healthy."`
+	Interval  Duration `yaml:"interval" doc:"Between probes of one endpoint, jittered by a tenth." default:"2s"`
+	Timeout   Duration `yaml:"timeout" default:"1s"`
+	Unhealthy int      `yaml:"unhealthy" min:"1" doc:"Failures in a row until an endpoint is left out." default:"3"`
+	Healthy   int      `yaml:"healthy" min:"1" doc:"Answers in a row until it serves again." default:"1"`
+}
+
+// ClientTLS is how sidewire verifies and proves itself to servers.
+type ClientTLS struct {
+	CA         string `yaml:"ca" doc:"PEM file with the authorities to trust; empty: the system's."`
+	Cert       string `yaml:"cert" doc:"PEM file with a client certificate."`
+	Key        Secret `yaml:"key" doc:"PEM text of its private key, usually {file: PATH}."`
+	ServerName string `yaml:"server_name" doc:"Name to verify and to send as SNI; empty: the endpoint's host."`
+	Insecure   bool   `yaml:"insecure_skip_verify" doc:"Encrypt without verifying the server."`
+
+	certPEM, caPEM []byte
+}
+
+// Endpoint is one server of a cluster.
+type Endpoint struct {
+	Address  string            `yaml:"address" required:"true" json:"address"`
+	Zone     string            `yaml:"zone" json:"zone,omitempty"`
+	Weight   int               `yaml:"weight" min:"0" json:"weight,omitempty"`
+	Role     string            `yaml:"role" enum:"primary|replica" json:"role,omitempty" doc:"What it is until a probe finds out; empty: unknown."`
+	Name     string            `yaml:"name" json:"name,omitempty" doc:"The name that key hashing uses instead of the address."`
+	Metadata map[string]string `yaml:"metadata" json:"metadata,omitempty"`
+}
+
+// DecodeYAML takes an address alone, or a mapping.
+func (e *Endpoint) DecodeYAML(n *yaml.Node, at Path, env *Env) []Problem {
+	e.Weight = 1
+	if n.Kind == yaml.ScalarNode && n.Tag != "!!null" {
+		e.Address = n.Value
+		return nil
+	}
+	type plain Endpoint // without this method, so that decoding does not come back here
+	return Decode(n, at, (*plain)(e), env)
+}
+
+// Resource is a named thing that the core carries without knowing what it means, such as a virtual database.
+//
+// Over xDS it travels as an extension config.
+type Resource struct {
+	Kind   string
+	Name   string
+	Value  any // what the kind decoded; immutable
+	Source []byte
+	// Clusters are clusters that the resource brings along, in the file's own form (a jdbc URL is a cluster of one).
+	Clusters []*yaml.Node
+	Origin   Origin
+	Hash     uint64
+}

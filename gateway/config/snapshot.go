@@ -1,0 +1,162 @@
+package config
+
+import (
+	"fmt"
+	"hash"
+	"hash/fnv"
+	"reflect"
+	"sort"
+)
+
+// Snapshot is one immutable, compiled configuration. Everything reachable from it is read-only.
+type Snapshot struct {
+	Admin     Admin
+	AccessLog AccessLog
+	Drain     Drain
+	Files     []string
+
+	// Version identifies the content: equal versions mean equal configurations.
+	Version string
+
+	listeners []*Listener
+	clusters  map[string]*Cluster
+	resources map[string]*Resource
+}
+
+// Listeners are the listeners in the order of the file.
+func (s *Snapshot) Listeners() []*Listener { return s.listeners }
+
+// Listener finds a listener by name; nil when there is none.
+func (s *Snapshot) Listener(name string) *Listener {
+	for _, l := range s.listeners {
+		if l.Name == name {
+			return l
+		}
+	}
+	return nil
+}
+
+// Cluster finds a cluster by name; nil when there is none.
+func (s *Snapshot) Cluster(name string) *Cluster { return s.clusters[name] }
+
+// Clusters are the clusters, sorted by name.
+func (s *Snapshot) Clusters() []*Cluster {
+	out := make([]*Cluster, 0, len(s.clusters))
+	for _, c := range s.clusters {
+		out = append(out, c)
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
+	return out
+}
+
+// Resource finds a resource by kind and name; nil when there is none.
+func (s *Snapshot) Resource(kind, name string) *Resource { return s.resources[kind+"/"+name] }
+
+// Resources are all resources, sorted by kind and name.
+func (s *Snapshot) Resources() []*Resource {
+	keys := make([]string, 0, len(s.resources))
+	for k := range s.resources {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	out := make([]*Resource, len(keys))
+	for i, k := range keys {
+		out[i] = s.resources[k]
+	}
+	return out
+}
+
+func newSnapshot(m *Model, prev *Snapshot) *Snapshot {
+	s := &Snapshot{
+		Admin: m.Admin, AccessLog: m.AccessLog, Drain: m.Drain, Files: m.Files,
+		clusters: map[string]*Cluster{}, resources: map[string]*Resource{},
+	}
+	all := fnv.New64a()
+	writeValue(all, reflect.ValueOf([]any{m.Admin, m.AccessLog, m.Drain}))
+	for _, c := range m.Clusters {
+		c.Hash = contentHash(c)
+		if prev != nil {
+			if old := prev.Cluster(c.Name); old != nil && old.Hash == c.Hash {
+				c = old
+			}
+		}
+		s.clusters[c.Name] = c
+		fmt.Fprintf(all, "c%s %x", c.Name, c.Hash)
+	}
+	for _, r := range m.Resources {
+		r.Hash = contentHash(r)
+		if prev != nil {
+			if old := prev.Resource(r.Kind, r.Name); old != nil && old.Hash == r.Hash {
+				r = old
+			}
+		}
+		s.resources[r.Kind+"/"+r.Name] = r
+		fmt.Fprintf(all, "r%s %x", r.Name, r.Hash)
+	}
+	for _, l := range m.Listeners {
+		l.Hash = contentHash(l)
+		if prev != nil {
+			if old := prev.Listener(l.Name); old != nil && old.Hash == l.Hash {
+				l = old
+			}
+		}
+		s.listeners = append(s.listeners, l)
+		fmt.Fprintf(all, "l%s %x", l.Name, l.Hash)
+	}
+	s.Version = fmt.Sprintf("%016x", all.Sum64())
+	return s
+}
+
+// contentHash covers everything that an author can write, secrets and the bytes of named files included; origin and
+// version do not count, because they change without the content.
+func contentHash(v any) uint64 {
+	h := fnv.New64a()
+	switch x := v.(type) {
+	case *Resource:
+		fmt.Fprintf(h, "%s/%s/", x.Kind, x.Name)
+		h.Write(x.Source)
+	case *Listener:
+		c := *x
+		c.Origin, c.Hash = Origin{}, 0
+		writeValue(h, reflect.ValueOf(c))
+	case *Cluster:
+		c := *x
+		c.Origin, c.Hash = Origin{}, 0
+		writeValue(h, reflect.ValueOf(c))
+	}
+	return h.Sum64()
+}
+
+func writeValue(h hash.Hash64, v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Pointer, reflect.Interface:
+		if v.IsNil() {
+			h.Write([]byte{0})
+			return
+		}
+		writeValue(h, v.Elem())
+	case reflect.Struct:
+		for i := range v.NumField() {
+			h.Write([]byte{'.'})
+			writeValue(h, v.Field(i))
+		}
+	case reflect.Slice, reflect.Array:
+		fmt.Fprintf(h, "[%d", v.Len())
+		for i := range v.Len() {
+			writeValue(h, v.Index(i))
+		}
+	case reflect.Map:
+		keys := v.MapKeys()
+		sort.Slice(keys, func(i, j int) bool { return keys[i].String() < keys[j].String() })
+		for _, k := range keys {
+			fmt.Fprintf(h, "{%q", k.String())
+			writeValue(h, v.MapIndex(k))
+		}
+	case reflect.String:
+		fmt.Fprintf(h, "%q", v.String())
+	case reflect.Func, reflect.Chan, reflect.UnsafePointer:
+		// Blocks are plain data; what a protocol derived from them does not identify them.
+	default:
+		fmt.Fprintf(h, "%v;", v)
+	}
+}

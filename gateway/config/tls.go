@@ -1,0 +1,45 @@
+package config
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+)
+
+// Config is the TLS configuration of a listener. The files were read when the model was loaded.
+func (t *ServerTLS) Config() (*tls.Config, error) {
+	cert, err := tls.X509KeyPair(t.certPEM, []byte(t.Key.Value()))
+	if err != nil {
+		return nil, fmt.Errorf("reading certificate and key: %w", err)
+	}
+	c := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	if t.ClientCA != "" {
+		c.ClientCAs, c.ClientAuth = x509.NewCertPool(), tls.RequireAndVerifyClientCert
+		if !c.ClientCAs.AppendCertsFromPEM(t.caPEM) {
+			return nil, fmt.Errorf("reading client_ca: %s holds no certificate", t.ClientCA)
+		}
+	}
+	return c, nil
+}
+
+// Config is the TLS configuration towards a server called host.
+func (t *ClientTLS) Config(host string) (*tls.Config, error) {
+	c := &tls.Config{ServerName: t.ServerName, InsecureSkipVerify: t.Insecure, MinVersion: tls.VersionTLS12}
+	if c.ServerName == "" {
+		c.ServerName = host
+	}
+	if t.CA != "" {
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(t.caPEM) {
+			return nil, fmt.Errorf("reading ca: %s holds no certificate", t.CA)
+		}
+	}
+	if t.Cert != "" || !t.Key.IsZero() {
+		cert, err := tls.X509KeyPair(t.certPEM, []byte(t.Key.Value()))
+		if err != nil {
+			return nil, fmt.Errorf("reading certificate and key: %w", err)
+		}
+		c.Certificates = []tls.Certificate{cert}
+	}
+	return c, nil
+}
