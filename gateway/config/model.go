@@ -35,7 +35,7 @@ type Admin struct {
 type AccessLog struct {
 	Path   string   `yaml:"path" doc:"A file, or stdout or stderr. Empty: no access log."`
 	Sample float64  `yaml:"sample" min:"0" max:"1" doc:"The share of entries that are written; errors are always written." default:"1"`
-	Slow   Duration `yaml:"slow" doc:"Write only what took at least this long, and errors."`
+	Slow   Duration `yaml:"slow" doc:"Entries at least this slow are always written; with sample: 0 only they and errors are."`
 }
 
 // Drain configures the end of the process.

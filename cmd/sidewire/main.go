@@ -1,0 +1,48 @@
+// Command sidewire is the sidecar: one process beside an application that speaks its data stores' wire protocols.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sidewire/sidewire/gateway"
+	"github.com/sidewire/sidewire/gateway/tcp"
+)
+
+// protocols are what this binary serves. Adding one is a word here.
+func protocols() []gateway.Protocol {
+	return []gateway.Protocol{tcp.Protocol()}
+}
+
+// Exit codes: 1 is a configuration or start that failed, 2 a command line that was not understood.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// failure is an error whose message has been printed already.
+type failure struct{ code int }
+
+func (f failure) Error() string { return fmt.Sprintf("exit code %d", f.code) }
+
+func main() {
+	root := &cobra.Command{
+		Use:           "sidewire",
+		Short:         "One local address for each of your data stores, however many servers stand behind it",
+		Long:          "sidewire sits beside an application and speaks the wire protocols of its data stores.\nThe application keeps its ordinary client and points it at localhost.",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.AddCommand(runCommand(), validateCommand(), versionCommand())
+	err := root.Execute()
+	if err == nil {
+		return
+	}
+	if f, ok := err.(failure); ok {
+		os.Exit(f.code)
+	}
+	fmt.Fprintf(os.Stderr, "sidewire: %v\nRun 'sidewire --help' for usage.\n", err)
+	os.Exit(exitUsage)
+}

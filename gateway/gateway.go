@@ -1,0 +1,265 @@
+// Package gateway is the living process: it applies compiled configurations to clusters, listeners and protocols, and
+// knows none of the protocols by name.
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"sort"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sidewire/sidewire/gateway/cluster"
+	"github.com/sidewire/sidewire/gateway/config"
+	"github.com/sidewire/sidewire/gateway/host"
+	"github.com/sidewire/sidewire/gateway/listener"
+	"github.com/sidewire/sidewire/gateway/telemetry"
+)
+
+// Protocol is the seam between the core and a protocol. Adding one is a folder in protocols, one here, and a word in cmd.
+type Protocol = host.Protocol
+
+// flushTimeout bounds how long the end waits for whoever reads the access log.
+const flushTimeout = 2 * time.Second
+
+// Gateway is one running sidewire. It implements host.Host.
+type Gateway struct {
+	// Fixed at creation.
+	logs      *telemetry.Logs
+	log       *slog.Logger
+	language  config.Language
+	protocols map[string]Protocol
+	metrics   *telemetry.Registry
+	started   time.Time
+
+	// Accessed atomically.
+	snapshot atomic.Pointer[config.Snapshot]
+	access   atomic.Pointer[telemetry.AccessLog]  // nil while there is none
+	living   atomic.Pointer[map[string]*attached] // clusters by name; replaced, never changed
+	rejected atomic.Pointer[Rejection]
+	nextID   atomic.Uint64
+
+	apply sync.Mutex // held for the whole of Apply and Close
+
+	mu        sync.Mutex // guards what follows; taken after apply
+	listeners map[string]*bound
+	views     map[string]func() any
+	leaving   sync.WaitGroup // drains of what a reconfiguration removed
+	closed    bool
+}
+
+// attached is a living cluster with what its protocol keeps on it.
+type attached struct {
+	cluster  *cluster.Cluster
+	upstream host.Upstream
+}
+
+// bound is a configured listener, with the further sockets that its protocol opened.
+type bound struct {
+	*listener.Listener
+	protocol string
+	extra    map[string]*listener.Listener // by address
+}
+
+// Rejection is a configuration that was refused while an older one stays in force.
+type Rejection struct {
+	Time     time.Time        `json:"time"`
+	Source   string           `json:"source"`
+	Problems []config.Problem `json:"-"`
+	Texts    []string         `json:"problems"`
+}
+
+// New makes a gateway that serves these protocols. It does nothing until Apply.
+func New(logs *telemetry.Logs, protocols ...Protocol) *Gateway {
+	g := &Gateway{
+		logs: logs, log: logs.Logger("gateway"), protocols: map[string]Protocol{}, started: time.Now(), metrics: telemetry.NewRegistry(),
+		listeners: map[string]*bound{}, views: map[string]func() any{},
+	}
+	g.living.Store(&map[string]*attached{})
+	g.language = Language(protocols...)
+	for _, p := range protocols {
+		g.protocols[p.Name()] = p
+	}
+	return g
+}
+
+// Language is what configurations may be written with when these protocols are served.
+func Language(protocols ...Protocol) config.Language {
+	var l config.Language
+	seen := map[string]bool{}
+	for _, p := range protocols {
+		l.Protocols = append(l.Protocols, p)
+		k, ok := p.(host.Kinds)
+		if !ok {
+			continue
+		}
+		for _, kind := range k.Kinds() {
+			if !seen[kind.Name()] { // two SQL protocols share one kind of virtual database
+				seen[kind.Name()] = true
+				l.Kinds = append(l.Kinds, kind)
+			}
+		}
+	}
+	return l
+}
+
+// Language is what configurations of this gateway are written with.
+func (g *Gateway) Language() config.Language { return g.language }
+
+// Snapshot is the configuration in force; nil before the first Apply.
+func (g *Gateway) Snapshot() *config.Snapshot { return g.snapshot.Load() }
+
+// Rejected is the newest configuration that was refused since the last good one; nil when there is none.
+func (g *Gateway) Rejected() *Rejection { return g.rejected.Load() }
+
+// Reject records a configuration that did not become active.
+func (g *Gateway) Reject(source string, problems []config.Problem) {
+	r := &Rejection{Time: g.Now(), Source: source, Problems: problems}
+	for _, p := range problems {
+		r.Texts = append(r.Texts, p.String())
+	}
+	g.rejected.Store(r)
+	g.metrics.Counter("sidewire_config_rejected_total", "Configurations that were refused.").Inc()
+}
+
+// Cluster is a living cluster; nil when there is none of that name.
+func (g *Gateway) Cluster(name string) *cluster.Cluster {
+	if a := (*g.living.Load())[name]; a != nil {
+		return a.cluster
+	}
+	return nil
+}
+
+// Upstream is what a cluster's protocol attached to it; nil when there is none.
+func (g *Gateway) Upstream(name string) host.Upstream {
+	if a := (*g.living.Load())[name]; a != nil {
+		return a.upstream
+	}
+	return nil
+}
+
+// Clusters are the living clusters, sorted by name.
+func (g *Gateway) Clusters() []*cluster.Cluster {
+	var out []*cluster.Cluster
+	for _, a := range *g.living.Load() {
+		out = append(out, a.cluster)
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Name() < out[j].Name() })
+	return out
+}
+
+// Listeners are the bound sockets, sorted by name and address; those that a protocol opened included.
+func (g *Gateway) Listeners() []*listener.Listener {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var out []*listener.Listener
+	for _, b := range g.listeners {
+		out = append(out, b.Listener)
+		for _, l := range b.extra {
+			out = append(out, l)
+		}
+	}
+	sort.Slice(out, func(i, j int) bool {
+		if out[i].Name() != out[j].Name() {
+			return out[i].Name() < out[j].Name()
+		}
+		return out[i].Addr().String() < out[j].Addr().String()
+	})
+	return out
+}
+
+// Listener finds a configured listener by name; nil when it is not bound.
+func (g *Gateway) Listener(name string) *listener.Listener {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if b := g.listeners[name]; b != nil {
+		return b.Listener
+	}
+	return nil
+}
+
+// Metrics is where instruments are resolved.
+func (g *Gateway) Metrics() *telemetry.Registry { return g.metrics }
+
+// Access is the access log; nil, which takes everything and writes nothing, while there is none.
+func (g *Gateway) Access() *telemetry.AccessLog { return g.access.Load() }
+
+// Logs makes loggers and changes their levels.
+func (g *Gateway) Logs() *telemetry.Logs { return g.logs }
+
+// Log is the process's log.
+func (g *Gateway) Log() *slog.Logger { return g.log }
+
+// Now is the time.
+func (g *Gateway) Now() time.Time { return time.Now() }
+
+// Rand is a uniform random number.
+func (g *Gateway) Rand() uint64 { return rand.Uint64() }
+
+// Started is when the gateway was made.
+func (g *Gateway) Started() time.Time { return g.started }
+
+// View contributes a view to the admin interface; nil removes it.
+func (g *Gateway) View(name string, f func() any) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if f == nil {
+		delete(g.views, name)
+		return
+	}
+	g.views[name] = f
+}
+
+// Views are the contributed views.
+func (g *Gateway) Views() map[string]func() any {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	out := make(map[string]func() any, len(g.views))
+	for k, v := range g.views {
+		out[k] = v
+	}
+	return out
+}
+
+// Close ends the gateway: sessions have until ctx is done to reach a boundary, then they are cut.
+func (g *Gateway) Close(ctx context.Context) {
+	g.apply.Lock()
+	defer g.apply.Unlock()
+	g.mu.Lock()
+	g.closed = true
+	all := g.listeners
+	g.listeners = map[string]*bound{}
+	g.mu.Unlock()
+	var drains sync.WaitGroup
+	for _, b := range all {
+		for _, l := range b.sockets() {
+			drains.Go(func() { l.Drain(ctx) })
+		}
+	}
+	drains.Wait()
+	g.leaving.Wait()
+	for _, a := range *g.living.Load() {
+		a.close()
+	}
+	flush, cancel := context.WithTimeout(context.Background(), flushTimeout)
+	defer cancel()
+	_ = g.access.Swap(nil).Close(flush)
+}
+
+// sockets are all sockets of a listener, the ones its protocol opened first, so that nobody is sent to them any more.
+func (b *bound) sockets() []*listener.Listener {
+	out := make([]*listener.Listener, 0, len(b.extra)+1)
+	for _, l := range b.extra {
+		out = append(out, l)
+	}
+	return append(out, b.Listener)
+}
+
+func (a *attached) close() {
+	if a.upstream != nil {
+		a.upstream.Close()
+	}
+	a.cluster.Close()
+}

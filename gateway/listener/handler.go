@@ -1,0 +1,34 @@
+package listener
+
+import (
+	"context"
+	"errors"
+
+	"github.com/sidewire/sidewire/gateway/config"
+)
+
+// Handler is a protocol at work on one listener. It is made by the protocol, and outlives changes of its configuration.
+type Handler interface {
+	// Handle owns c until it closes it. It runs on a goroutine of c's own; a protocol with an event loop may hand the
+	// descriptor over and return at once. ctx ends when the listener is cut at the end of its drain. A panic is
+	// recovered, logged and closes c.
+	Handle(ctx context.Context, c *Conn)
+	// Refuse says in the protocol's own words why c is not served. The caller bounds its writes and closes c.
+	Refuse(c *Conn, why error)
+	// Update takes a new block for the same address. Sessions stay, and see it at their next statement.
+	Update(l *config.Listener) error
+	// Drain ends sessions at their next boundary. It returns when all are gone or ctx is done.
+	Drain(ctx context.Context)
+	// Close ends what is left.
+	Close()
+}
+
+// StartTLS is implemented by handlers whose protocol begins TLS inside its own handshake: the listener then leaves
+// connections plain.
+type StartTLS interface{ StartTLS() bool }
+
+// Reasons for a refusal. Protocols word them as their servers would.
+var (
+	ErrTooManyConnections = errors.New("too many connections")
+	ErrDraining           = errors.New("shutting down")
+)
