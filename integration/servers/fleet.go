@@ -20,6 +20,31 @@ import (
 // startLimit bounds every start, the slowest (three Kafka brokers on a busy two-core machine) included.
 const startLimit = 150 * time.Second
 
+// supervisorEnv marks the second start of this executable.
+const supervisorEnv = "SIDEWIRE_SERVERS_SUPERVISOR"
+
+// request is what a fleet asks of its supervisor, one JSON line each; every request has one reply.
+type request struct {
+	Op      string   `json:"op"` // start, signal, wait
+	Argv    []string `json:"argv,omitempty"`
+	Env     []string `json:"env,omitempty"`
+	Dir     string   `json:"dir,omitempty"`
+	Log     string   `json:"log,omitempty"` // stdout and stderr are appended to this file
+	UID     int      `json:"uid,omitempty"` // 0: as the supervisor
+	GID     int      `json:"gid,omitempty"`
+	PID     int      `json:"pid,omitempty"`
+	Signal  int      `json:"signal,omitempty"`
+	Seconds float64  `json:"seconds,omitempty"` // how long wait waits
+}
+
+type reply struct {
+	Root   string `json:"root,omitempty"`
+	PID    int    `json:"pid,omitempty"`
+	Exited bool   `json:"exited,omitempty"`
+	Status string `json:"status,omitempty"`
+	Error  string `json:"error,omitempty"`
+}
+
 // Missing says that a server is not installed here.
 type Missing struct{ What string }
 

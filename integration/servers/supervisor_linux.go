@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -18,9 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// supervisorEnv marks the second start of this executable; init runs before any main or test does.
-const supervisorEnv = "SIDEWIRE_SERVERS_SUPERVISOR"
-
+// init runs before any main or test does.
 func init() {
 	if os.Getenv(supervisorEnv) == "" {
 		return
@@ -30,28 +29,6 @@ func init() {
 		os.Exit(1)
 	}
 	os.Exit(0)
-}
-
-// request is what a fleet asks of its supervisor, one JSON line each; every request has one reply.
-type request struct {
-	Op      string   `json:"op"` // start, signal, wait
-	Argv    []string `json:"argv,omitempty"`
-	Env     []string `json:"env,omitempty"`
-	Dir     string   `json:"dir,omitempty"`
-	Log     string   `json:"log,omitempty"` // stdout and stderr are appended to this file
-	UID     int      `json:"uid,omitempty"` // 0: as the supervisor
-	GID     int      `json:"gid,omitempty"`
-	PID     int      `json:"pid,omitempty"`
-	Signal  int      `json:"signal,omitempty"`
-	Seconds float64  `json:"seconds,omitempty"` // how long wait waits
-}
-
-type reply struct {
-	Root   string `json:"root,omitempty"`
-	PID    int    `json:"pid,omitempty"`
-	Exited bool   `json:"exited,omitempty"`
-	Status string `json:"status,omitempty"`
-	Error  string `json:"error,omitempty"`
 }
 
 // children is what the supervisor knows of the processes it started. A reaping goroutine waits for any child, so that
@@ -267,6 +244,9 @@ func killDescendants(pid int) {
 		<-pause.C
 	}
 }
+
+// detach keeps the terminal's Ctrl-C from the supervisor, which must outlive the process that starts it by a moment.
+func detach(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} }
 
 const rootPrefix = "sidewire-servers-"
 
