@@ -116,11 +116,11 @@ func TestBadHeaders(t *testing.T) {
 // Trap 8: bytes of other protocols are named, because their length prefix alone only says "too large".
 func TestForeignBytes(t *testing.T) {
 	for in, want := range map[string]string{
-		"\x16\x03\x01\x02\x00":                     "a TLS hello",
-		"\x15\x03\x03\x00\x02":                     "a TLS alert",
-		"GET / HTTP/1.1":                           "an HTTP request",
-		"POST /":                                   "an HTTP request",
-		"HTTP/1.1 400":                             "an HTTP response",
+		"\x16\x03\x01\x02\x00": "a TLS hello",
+		"\x15\x03\x03\x00\x02": "a TLS alert",
+		"GET / HTTP/1.1":       "an HTTP request",
+		"POST /":               "an HTTP request",
+		"HTTP/1.1 400":         "an HTTP response",
 		"\x00\x00\x00\x10\x00\x12\x00\x03\x00\x00": "",
 		"": "",
 	} {
