@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"path/filepath"
 	"reflect"
 	"strings"
 
@@ -10,9 +11,9 @@ import (
 
 // Load reads a configuration file into a model. A nil model means that it could not be decoded.
 //
-// file is read through env as well, so that a test, or an xDS file source, needs no file system.
+// file is read through env, whose Dir is its folder, so that a test needs no file system.
 func (l Language) Load(file string, env *Env) (*Model, []Problem) {
-	data, err := env.Read(file)
+	data, err := env.Read(filepath.Base(file))
 	if err != nil {
 		return nil, []Problem{Path("").Problem("reading configuration: %v", err)}
 	}

@@ -1,0 +1,268 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/sidewire/sidewire/gateway/config"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const patience = 10 * time.Second
+
+// oracle is a prober whose answers the test decides.
+type oracle struct {
+	mu      sync.Mutex
+	answers map[string]answer
+	asked   map[string]int
+}
+
+type answer struct {
+	state State
+	err   error
+	panic bool
+}
+
+func (o *oracle) set(address string, a answer) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.answers[address] = a
+}
+
+func (o *oracle) NewProbe(_ *config.Cluster, e config.Endpoint) Probe { return &question{o, e.Address} }
+
+type question struct {
+	o       *oracle
+	address string
+}
+
+func (q *question) Ask(context.Context, func(context.Context) (net.Conn, error)) (State, error) {
+	q.o.mu.Lock()
+	defer q.o.mu.Unlock()
+	q.o.asked[q.address]++
+	a := q.o.answers[q.address]
+	if a.panic {
+		panic("a probe's fault")
+	}
+	return a.state, a.err
+}
+
+func (q *question) Close() {}
+
+func conf(balance string, addresses ...string) *config.Cluster {
+	c := &config.Cluster{Name: "c", Balance: balance, ConnectTimeout: config.Duration(time.Second)}
+	c.Health = config.Health{Interval: config.Duration(time.Millisecond), Timeout: config.Duration(time.Second), Unhealthy: 2, Healthy: 2}
+	for _, a := range addresses {
+		c.Endpoints = append(c.Endpoints, config.Endpoint{Address: a, Weight: 1})
+	}
+	return c
+}
+
+func start(t *testing.T, conf *config.Cluster) (*Cluster, *oracle) {
+	t.Helper()
+	o := &oracle{answers: map[string]answer{}, asked: map[string]int{}}
+	n := uint64(0)
+	var mu sync.Mutex
+	c := New(conf, o, Deps{Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Rand: func() uint64 {
+		mu.Lock()
+		defer mu.Unlock()
+		n = n*6364136223846793005 + 1442695040888963407 // Knuth's LCG: repeatable
+		return n >> 13
+	}})
+	t.Cleanup(c.Close)
+	return c, o
+}
+
+// until waits for changes of the cluster until ok.
+func until(t *testing.T, c *Cluster, what string, ok func() bool) {
+	t.Helper()
+	limit := time.After(patience)
+	for {
+		changed := c.Changed()
+		if ok() {
+			return
+		}
+		select {
+		case <-changed:
+		case <-time.After(5 * time.Millisecond): // what is waited for may not be announced
+		case <-limit:
+			t.Fatalf("waiting for %s", what)
+		}
+	}
+}
+
+func TestProbesDecideHealthByThresholds(t *testing.T) {
+	c, o := start(t, conf("random", "a:1", "b:1"))
+	a, b := c.Endpoint("a:1"), c.Endpoint("b:1")
+	until(t, c, "first answers", func() bool { return a.State() != nil && b.State() != nil })
+	o.set("a:1", answer{err: errors.New("no answer")})
+	until(t, c, "a to fail", func() bool { return !a.Healthy() })
+	if a.Problem() != "no answer" || !b.Healthy() {
+		t.Fatalf("problem is %q, b healthy is %v", a.Problem(), b.Healthy())
+	}
+	for range 50 {
+		if e, err := c.Pick(Want{}); err != nil || e != b {
+			t.Fatalf("picked %v, %v with a out", e, err)
+		}
+	}
+	o.set("a:1", answer{})
+	until(t, c, "a to come back", a.Healthy)
+	o.set("b:1", answer{panic: true})
+	until(t, c, "a panicking probe to count as a failure", func() bool { return !b.Healthy() })
+}
+
+func TestAllOutMeansAllAreTried(t *testing.T) {
+	c, o := start(t, conf("random", "a:1"))
+	o.set("a:1", answer{err: errors.New("down")})
+	until(t, c, "a to fail", func() bool { return !c.Endpoint("a:1").Healthy() })
+	if e, err := c.Pick(Want{}); err != nil || e.Address() != "a:1" {
+		t.Fatalf("picked %v, %v", e, err)
+	}
+}
+
+func TestRoles(t *testing.T) {
+	c, o := start(t, conf("random", "a:1", "b:1", "c:1"))
+	o.set("a:1", answer{state: State{Role: Primary}})
+	o.set("b:1", answer{state: State{Role: Replica, Lag: time.Second}})
+	o.set("c:1", answer{state: State{Role: Replica}})
+	until(t, c, "roles", func() bool {
+		return c.Endpoint("a:1").Role() == Primary && c.Endpoint("b:1").Role() == Replica && c.Endpoint("c:1").Role() == Replica
+	})
+	if e, err := c.Pick(Want{Role: Primary}); err != nil || e.Address() != "a:1" {
+		t.Fatalf("primary is %v, %v", e, err)
+	}
+	seen := map[string]bool{}
+	for range 100 {
+		e, err := c.Pick(Want{Role: Replica})
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen[e.Address()] = true
+	}
+	if len(seen) != 2 || seen["a:1"] {
+		t.Fatalf("replicas picked: %v", seen)
+	}
+	if e, _ := c.Pick(Want{Role: Replica, Avoid: c.Endpoint("b:1")}); e.Address() != "c:1" {
+		t.Fatalf("picked the replica to avoid")
+	}
+	if got := c.Endpoint("b:1").Lag(); got != time.Second {
+		t.Fatalf("lag is %v", got)
+	}
+}
+
+func TestTwoWritersAreRefused(t *testing.T) {
+	c, o := start(t, conf("random", "a:1", "b:1"))
+	o.set("a:1", answer{state: State{Role: Primary}})
+	o.set("b:1", answer{state: State{Role: Primary}})
+	until(t, c, "roles", func() bool { return c.Endpoint("a:1").Role() == Primary && c.Endpoint("b:1").Role() == Primary })
+	_, err := c.Pick(Want{Role: Primary})
+	if err == nil || err.Error() != `cluster "c" has no primary: a:1 and b:1 both accept writes` {
+		t.Fatalf("error is %v", err)
+	}
+}
+
+func TestUnknownRolesAreNoPrimary(t *testing.T) {
+	c, _ := start(t, conf("random", "a:1", "b:1"))
+	var none *NoEndpoint
+	if _, err := c.Pick(Want{Role: Primary}); !errors.As(err, &none) {
+		t.Fatalf("error is %v", err)
+	}
+	declared := conf("random", "a:1", "b:1")
+	declared.Endpoints[1].Role = "primary"
+	c.Update(declared)
+	if e, err := c.Pick(Want{Role: Primary}); err != nil || e.Address() != "b:1" {
+		t.Fatalf("declared primary is not picked: %v, %v", e, err)
+	}
+	one, _ := start(t, conf("random", "a:1"))
+	if _, err := one.Pick(Want{Role: Primary}); err != nil {
+		t.Fatalf("a cluster of one has no primary: %v", err)
+	}
+}
+
+func TestUpdateKeepsWhatStays(t *testing.T) {
+	c, o := start(t, conf("random", "a:1", "b:1"))
+	a, b := c.Endpoint("a:1"), c.Endpoint("b:1")
+	o.set("a:1", answer{err: errors.New("down")})
+	until(t, c, "a to fail", func() bool { return !a.Healthy() })
+	c.Update(conf("random", "a:1", "d:1"))
+	if c.Endpoint("a:1") != a || a.Healthy() {
+		t.Fatal("an endpoint that stayed lost its identity or its health")
+	}
+	select {
+	case <-b.Done():
+	default:
+		t.Fatal("an endpoint that left was not told")
+	}
+	until(t, c, "the new one to be probed", func() bool { return c.Endpoint("d:1").State() != nil })
+}
+
+func TestReportsLeaveOutAheadOfTheProbe(t *testing.T) {
+	slow := conf("random", "a:1", "b:1")
+	slow.Health.Interval = config.Duration(time.Hour)
+	c, _ := start(t, slow)
+	a := c.Endpoint("a:1")
+	until(t, c, "the first probe", func() bool { return a.State() != nil })
+	c.Report(a, io.ErrUnexpectedEOF)
+	c.Report(a, nil) // one good answer starts the count anew
+	c.Report(a, io.ErrUnexpectedEOF)
+	if !a.Healthy() {
+		t.Fatal("left out too early")
+	}
+	c.Report(a, io.ErrUnexpectedEOF)
+	if a.Healthy() {
+		t.Fatal("not left out")
+	}
+	slow = conf("random", "a:1")
+	slow.Health.Disabled = true
+	d, _ := start(t, slow)
+	for range 10 {
+		d.Report(d.Endpoint("a:1"), io.ErrUnexpectedEOF)
+	}
+	if !d.Endpoint("a:1").Healthy() {
+		t.Fatal("left out without a probe that could bring it back")
+	}
+}
+
+func TestBalance(t *testing.T) {
+	for _, kind := range []string{"round_robin", "random", "least_requests"} {
+		weighted := conf(kind, "a:1", "b:1")
+		weighted.Endpoints[1].Weight = 3
+		c, _ := start(t, weighted)
+		count := map[string]int{}
+		for range 4000 {
+			e, err := c.Pick(Want{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			e.Begin() // never ends: least requests has to follow the weights
+			count[e.Address()]++
+		}
+		if n := count["b:1"]; n < 2800 || n > 3200 {
+			t.Errorf("%s: an endpoint of three quarters of the weight got %d of 4000", kind, n)
+		}
+	}
+}
+
+func TestDialErrorsNameTheEndpoint(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	l.Close()
+	c, _ := start(t, conf("random", address))
+	_, err = c.Dial(t.Context(), c.Endpoint(address))
+	if err == nil || !strings.HasPrefix(err.Error(), "connecting to "+address+` of cluster "c": `) {
+		t.Fatalf("error is %v", err)
+	}
+}
