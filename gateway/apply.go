@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net"
 
+	"github.com/sidewire/sidewire/gateway/admin"
 	"github.com/sidewire/sidewire/gateway/cluster"
 	"github.com/sidewire/sidewire/gateway/config"
 	"github.com/sidewire/sidewire/gateway/host"
@@ -33,7 +34,9 @@ func (g *Gateway) Apply(s *config.Snapshot) []config.Problem {
 	next := maps.Clone(before)
 	fresh, problems := g.attach(s, next)
 	sockets, more := g.bindNew(s)
-	if problems = append(problems, more...); len(problems) > 0 {
+	problems = append(append(problems, more...), g.bindAdmin(s)...)
+	if len(problems) > 0 {
+		g.unbindAdmin(old)
 		for _, c := range sockets {
 			c.Close()
 		}
@@ -65,6 +68,7 @@ func (g *Gateway) Apply(s *config.Snapshot) []config.Problem {
 	problems = append(problems, g.serve(s, sockets)...)
 	g.retire(s, before)
 	g.rejected.Store(nil)
+	g.setState(admin.Live)
 	return problems
 }
 

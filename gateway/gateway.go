@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sidewire/sidewire/gateway/admin"
 	"github.com/sidewire/sidewire/gateway/cluster"
 	"github.com/sidewire/sidewire/gateway/config"
 	"github.com/sidewire/sidewire/gateway/host"
@@ -33,6 +34,10 @@ type Gateway struct {
 	protocols map[string]Protocol
 	metrics   *telemetry.Registry
 	started   time.Time
+	ending    context.Context // done when Close begins
+	end       context.CancelFunc
+	admin     *admin.Server // nil without ServeAdmin, as life
+	life      *admin.Life
 
 	// Accessed atomically.
 	snapshot atomic.Pointer[config.Snapshot]
@@ -77,6 +82,7 @@ func New(logs *telemetry.Logs, protocols ...Protocol) *Gateway {
 		logs: logs, log: logs.Logger("gateway"), protocols: map[string]Protocol{}, started: time.Now(), metrics: telemetry.NewRegistry(),
 		listeners: map[string]*bound{}, views: map[string]func() any{},
 	}
+	g.ending, g.end = context.WithCancel(context.Background())
 	g.living.Store(&map[string]*attached{})
 	g.language = Language(protocols...)
 	for _, p := range protocols {
@@ -225,8 +231,11 @@ func (g *Gateway) Views() map[string]func() any {
 
 // Close ends the gateway: sessions have until ctx is done to reach a boundary, then they are cut.
 func (g *Gateway) Close(ctx context.Context) {
+	g.setState(admin.Draining)
+	g.end()
 	g.apply.Lock()
 	defer g.apply.Unlock()
+	g.setState(admin.Draining) // an Apply that was under way has set Live
 	g.mu.Lock()
 	g.closed = true
 	all := g.listeners
@@ -246,6 +255,9 @@ func (g *Gateway) Close(ctx context.Context) {
 	flush, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()
 	_ = g.access.Swap(nil).Close(flush)
+	if g.admin != nil {
+		g.admin.Close(flush)
+	}
 }
 
 // sockets are all sockets of a listener, the ones its protocol opened first, so that nobody is sent to them any more.

@@ -45,6 +45,7 @@ func run(ctx context.Context, s *settings) error {
 	defer signal.Stop(reload)
 
 	g := gateway.New(logs, protocols()...)
+	g.ServeAdmin(gateway.Identity{Version: version, CommandLine: map[string]any{"config_path": s.config}}, stop)
 	if problems := g.LoadFile(s.config); len(problems) > 0 {
 		for _, p := range problems {
 			fmt.Fprintln(os.Stderr, p)

@@ -1,0 +1,123 @@
+package gateway
+
+import (
+	"context"
+	"time"
+
+	"github.com/sidewire/sidewire/gateway/admin"
+	"github.com/sidewire/sidewire/gateway/config"
+)
+
+// idlePoll is how often a graceful drain looks whether the last client has gone.
+const idlePoll = 100 * time.Millisecond
+
+// Identity is what the process tells about itself on the admin interface and to a control plane.
+type Identity struct {
+	Version     string
+	Node        admin.Node
+	CommandLine map[string]any
+}
+
+// ServeAdmin makes the admin interface part of g: the address of every configuration from the next on is bound to it. quit
+// is called when an operator asks for the end. It must be called before the first Apply.
+func (g *Gateway) ServeAdmin(id Identity, quit func()) {
+	g.life = admin.NewLife(g.drainAsked, quit)
+	g.admin = admin.New(admin.Options{
+		Source: g, Life: g.life, Log: g.logs.Logger("admin"), Version: id.Version, Node: id.Node, CommandLine: id.CommandLine, Now: g.Now,
+		Rejected: func() any {
+			if r := g.Rejected(); r != nil {
+				return r
+			}
+			return nil
+		},
+	})
+}
+
+// Admin is the admin interface; nil when ServeAdmin was not called.
+func (g *Gateway) Admin() *admin.Server { return g.admin }
+
+// bindAdmin moves the admin interface to where s wants it.
+func (g *Gateway) bindAdmin(s *config.Snapshot) []config.Problem {
+	if g.admin == nil {
+		return nil
+	}
+	if err := g.admin.Apply(s.Admin); err != nil {
+		return []config.Problem{config.Path("admin.address").Problem("%v", err)}
+	}
+	return nil
+}
+
+// unbindAdmin takes bindAdmin back when the rest of s could not be applied.
+func (g *Gateway) unbindAdmin(old *config.Snapshot) {
+	if g.admin == nil {
+		return
+	}
+	back := config.Admin{}
+	if old != nil {
+		back = old.Admin
+	}
+	if err := g.admin.Apply(back); err != nil {
+		g.log.Error("returning admin interface to its address", "error", err)
+	}
+}
+
+func (g *Gateway) setState(s admin.State) {
+	if g.life != nil {
+		g.life.Set(s)
+	}
+}
+
+// drainAsked is /drain_listeners. The process reports unready at once. A graceful drain keeps accepting, because the
+// application beside it is still finishing its work, until the last client has gone or the configured time is over; with
+// SkipExit it serves on until the process is told to end.
+func (g *Gateway) drainAsked(d admin.Drain) {
+	g.life.Fail(true)
+	s := g.Snapshot()
+	if s == nil || (d.Graceful && d.SkipExit) {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return
+	}
+	limit := s.Drain.Timeout.Std()
+	g.leaving.Go(func() {
+		if d.Graceful {
+			g.untilIdle(limit)
+		}
+		ctx, cancel := context.WithTimeout(g.ending, limit)
+		defer cancel()
+		g.drainListeners(ctx)
+	})
+}
+
+func (g *Gateway) drainListeners(ctx context.Context) {
+	for _, l := range g.Listeners() {
+		l.Drain(ctx)
+	}
+}
+
+// untilIdle returns when no client is connected, limit is over or the gateway ends.
+func (g *Gateway) untilIdle(limit time.Duration) {
+	end := time.NewTimer(limit)
+	defer end.Stop()
+	tick := time.NewTicker(idlePoll)
+	defer tick.Stop()
+	for {
+		open := 0
+		for _, l := range g.Listeners() {
+			open += l.Connections()
+		}
+		if open == 0 {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-end.C:
+			return
+		case <-g.ending.Done():
+			return
+		}
+	}
+}
