@@ -113,7 +113,7 @@ func (g *Gateway) bindNew(s *config.Snapshot) (map[string]net.Listener, []config
 		if g.bound(l) != nil {
 			continue
 		}
-		socket, err := listener.Bind(l.Address)
+		socket, err := listener.Bind(l.Address, l.Unix)
 		if err != nil {
 			problems = append(problems, config.Path("listeners").Index(i).Field("address").Problem("%v", err))
 			continue
@@ -277,7 +277,7 @@ func (g *Gateway) Bind(owner, address string, h listener.Handler) (*listener.Lis
 	if have != nil {
 		return have, nil
 	}
-	socket, err := listener.Bind(address)
+	socket, err := listener.Bind(address, b.Config().Unix)
 	if err != nil {
 		return nil, err
 	}

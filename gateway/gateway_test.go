@@ -216,7 +216,7 @@ listeners:
   - {name: c, address: %q, tcp: {cluster: d}}
 clusters: [{name: d, tcp: {}, endpoints: [%q]}]
 `, taken.Addr(), server))
-	want := fmt.Sprintf("listeners[1].address: binding %s: bind: address already in use", taken.Addr())
+	want := fmt.Sprintf("listeners[1].address: binding %s: bind: address already in use by this process", taken.Addr())
 	if len(problems) != 1 || problems[0].String() != want {
 		t.Fatalf("problems are %v, want %s", problems, want)
 	}

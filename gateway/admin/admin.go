@@ -138,7 +138,7 @@ func (s *Server) Apply(c config.Admin) error {
 	}
 	var next *serving
 	if c.Address != "" {
-		socket, err := listener.Bind(c.Address)
+		socket, err := listener.Bind(c.Address, config.UnixSocket{})
 		if err != nil {
 			return err
 		}

@@ -110,7 +110,7 @@ func newFixture(t *testing.T) *fixture {
 		p.clusters = append(p.clusters, cl)
 	}
 	for _, l := range snapshot.Listeners() {
-		socket, err := listener.Bind(l.Address)
+		socket, err := listener.Bind(l.Address, config.UnixSocket{})
 		if err != nil {
 			t.Fatal(err)
 		}

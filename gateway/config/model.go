@@ -53,8 +53,12 @@ type Origin struct {
 type Listener struct {
 	Name    string         `yaml:"name" required:"true" doc:"A name for logs, metrics and the admin interface."`
 	Address string         `yaml:"address" required:"true" doc:"host:port or unix:/path."`
+	Unix    UnixSocket     `yaml:"unix" doc:"Who may connect to a unix:/path address."`
 	TLS     *ServerTLS     `yaml:"tls" doc:"Serve TLS; a MySQL or PostgreSQL listener begins it inside its own handshake."`
+	Proxy   ProxyProtocol  `yaml:"proxy_protocol" doc:"Believe PROXY protocol headers (v1 and v2) of trusted peers."`
 	Limits  ListenerLimits `yaml:"limits"`
+	Allow   []Network      `yaml:"allow" doc:"Networks that may connect; empty: all."`
+	Deny    []Network      `yaml:"deny" doc:"Networks that may not, even when allowed."`
 
 	// Protocol is the name of the block that stands beside these fields, Block its decoded content.
 	Protocol string `yaml:"-"`
@@ -65,7 +69,21 @@ type Listener struct {
 
 // ListenerLimits bound what clients of one listener may take.
 type ListenerLimits struct {
-	Connections int `yaml:"connections" min:"0" doc:"Client connections at once; 0 means no limit of its own." default:"0"`
+	Connections int     `yaml:"connections" min:"0" doc:"Client connections at once; 0: no limit." default:"0"`
+	PerSource   int     `yaml:"per_source" min:"0" doc:"Client connections at once from one address; 0: no limit." default:"0"`
+	Rate        float64 `yaml:"rate" min:"0" doc:"New connections a second, over which they are refused; 0: no limit." default:"0"`
+	Burst       int     `yaml:"burst" min:"0" doc:"New connections that may come at once above the rate; 0: as many as a second brings." default:"0"`
+}
+
+// UnixSocket is how a socket file appears in the file system.
+type UnixSocket struct {
+	Mode  FileMode `yaml:"mode" doc:"Octal permissions, such as \"0660\"; empty: what the umask leaves."`
+	Owner string   `yaml:"owner" doc:"user, user:group or :group, by name or number; empty: the process's."`
+}
+
+// ProxyProtocol says whose word about the client's address counts.
+type ProxyProtocol struct {
+	Trusted []Network `yaml:"trusted" doc:"Networks of load balancers, which must send a PROXY header; others are taken as they are."`
 }
 
 // ServerTLS is how a listener proves itself to clients.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -132,5 +133,38 @@ func (s *Secret) DecodeYAML(n *yaml.Node, at Path, env *Env) []Problem {
 	default:
 		return []Problem{at.Problem("unknown kind of secret %q; expected env, file or secret", key)}
 	}
+	return nil
+}
+
+// Network is a range of addresses, such as 10.0.0.0/8; a single address is a range of one.
+type Network struct{ netip.Prefix }
+
+// DecodeYAML reads a network.
+func (p *Network) DecodeYAML(n *yaml.Node, at Path, _ *Env) []Problem {
+	if n.Kind != yaml.ScalarNode {
+		return []Problem{at.Problem("expected a network such as 10.0.0.0/8, found %s", kindName(n))}
+	}
+	if a, err := netip.ParseAddr(n.Value); err == nil {
+		p.Prefix = netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen())
+		return nil
+	}
+	prefix, err := netip.ParsePrefix(n.Value)
+	if err != nil {
+		return []Problem{at.Problem("%q is not a network; write an address or a range such as 10.0.0.0/8", n.Value)}
+	}
+	p.Prefix = prefix.Masked()
+	return nil
+}
+
+// FileMode is a file's permissions, in octal.
+type FileMode uint32
+
+// DecodeYAML reads permissions.
+func (m *FileMode) DecodeYAML(n *yaml.Node, at Path, _ *Env) []Problem {
+	v, err := strconv.ParseUint(strings.TrimPrefix(n.Value, "0o"), 8, 32)
+	if n.Kind != yaml.ScalarNode || err != nil || v == 0 || v > 0o777 {
+		return []Problem{at.Problem("%q are not permissions; write them in octal, such as \"0660\"", n.Value)}
+	}
+	*m = FileMode(v)
 	return nil
 }

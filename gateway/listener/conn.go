@@ -2,6 +2,7 @@ package listener
 
 import (
 	"net"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -18,6 +19,9 @@ type Conn struct {
 	listener *Listener
 	raw      *socket.Conn
 	closed   atomic.Bool
+
+	client net.Addr   // what a trusted peer said in its PROXY header; nil: the socket's own
+	source netip.Addr // counted against the listener's limit per source; guarded by the listener's mu
 }
 
 // Listener is where the connection came in.
@@ -47,10 +51,18 @@ func (c *Conn) Close() error {
 	return err
 }
 
+// RemoteAddr is the client's address: that of a PROXY header when a trusted peer sent one.
+func (c *Conn) RemoteAddr() net.Addr {
+	if c.client != nil {
+		return c.client
+	}
+	return c.Conn.RemoteAddr()
+}
+
 // Client is the client's address as logs show it.
 func (c *Conn) Client() string {
-	if a := c.RemoteAddr(); a != nil && a.String() != "" {
+	if a := c.RemoteAddr(); a.Network() != "unix" {
 		return a.String()
 	}
-	return "unix"
+	return "unix" // the peer of a unix socket has no name
 }

@@ -30,5 +30,7 @@ type StartTLS interface{ StartTLS() bool }
 // Reasons for a refusal. Protocols word them as their servers would.
 var (
 	ErrTooManyConnections = errors.New("too many connections")
+	ErrTooManyFromSource  = errors.New("too many connections from one address")
+	ErrTooFast            = errors.New("too many new connections per second")
 	ErrDraining           = errors.New("shutting down")
 )

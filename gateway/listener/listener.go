@@ -4,12 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
-	"os"
+	"net/netip"
 	"runtime/debug"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,7 +40,8 @@ type Listener struct {
 
 	mu       sync.Mutex // guards what follows
 	conns    map[*Conn]struct{}
-	handlers sync.WaitGroup // goroutines of connections
+	sources  map[netip.Addr]int // connections by client address, while a limit on them is set
+	handlers sync.WaitGroup     // goroutines of connections
 }
 
 // state is what a connection is accepted with; replaced as a whole.
@@ -50,6 +49,7 @@ type state struct {
 	config  *config.Listener
 	handler Handler
 	tls     *tls.Config
+	gate    *gate
 }
 
 // Deps is what a listener needs of its process.
@@ -60,47 +60,9 @@ type Deps struct {
 	Now     func() time.Time
 }
 
-// Bind binds an address, host:port or unix:/path. A socket file that nobody serves is replaced.
-func Bind(address string) (net.Listener, error) {
-	path, ok := strings.CutPrefix(address, "unix:")
-	if !ok {
-		l, err := net.Listen("tcp", address)
-		if err != nil {
-			return nil, fmt.Errorf("binding %s: %w", address, bare(err))
-		}
-		return l, nil
-	}
-	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
-		conn.Close()
-		return nil, fmt.Errorf("binding %s: another process serves this socket", address)
-	}
-	if info, err := os.Lstat(path); err == nil {
-		if info.Mode()&os.ModeSocket == 0 {
-			return nil, fmt.Errorf("binding %s: the path exists and is not a socket", address)
-		}
-		if err := os.Remove(path); err != nil {
-			return nil, fmt.Errorf("binding %s: removing a socket that nobody serves: %w", address, err)
-		}
-	}
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("binding %s: %w", address, bare(err))
-	}
-	return l, nil
-}
-
-// bare strips what net.OpError repeats: "listen tcp 127.0.0.1:3306: bind: ...".
-func bare(err error) error {
-	var op *net.OpError
-	if errors.As(err, &op) {
-		return op.Err
-	}
-	return err
-}
-
 // New makes a listener of a bound socket. Serve begins to accept.
 func New(address string, socket net.Listener, l *config.Listener, h Handler, d Deps) (*Listener, error) {
-	ln := &Listener{address: address, socket: socket, deps: d, ended: make(chan struct{}), conns: map[*Conn]struct{}{}}
+	ln := &Listener{address: address, socket: socket, deps: d, ended: make(chan struct{}), conns: map[*Conn]struct{}{}, sources: map[netip.Addr]int{}}
 	ln.ctx, ln.cut = context.WithCancel(context.Background())
 	labels := []string{"listener", l.Name}
 	ln.active = d.Metrics.Gauge("sidewire_listener_connections", "Client connections now open.", labels...)
@@ -129,7 +91,7 @@ func (l *Listener) Connections() int { return int(l.count.Load()) }
 
 // Update takes a new configuration, and a new handler when the protocol changed. The handler has been told before.
 func (l *Listener) Update(c *config.Listener, h Handler) error {
-	next := &state{config: c, handler: h}
+	next := &state{config: c, handler: h, gate: newGate(c, l.state.Load())}
 	start, ok := h.(StartTLS)
 	if c.TLS != nil && !(ok && start.StartTLS()) {
 		conf, err := c.TLS.Config()
@@ -170,33 +132,32 @@ func (l *Listener) accept(conn net.Conn) {
 	s := l.state.Load()
 	raw := socket.Wrap(conn)
 	c := &Conn{Conn: raw, raw: raw, ID: l.deps.NextID(), Started: l.deps.Now(), listener: l}
-	n := l.count.Add(1)
-	l.active.Set(n)
+	l.active.Set(l.count.Add(1))
 	l.total.Inc()
 	l.mu.Lock()
 	l.conns[c] = struct{}{}
 	l.mu.Unlock()
-	var why error
-	switch limit := s.config.Limits.Connections; {
-	case l.draining.Load():
-		why = ErrDraining
-	case limit > 0 && n > int64(limit):
-		why = ErrTooManyConnections
-	}
 	l.handlers.Add(1)
 	go func() {
 		defer l.handlers.Done()
-		l.handle(s, c, why)
+		l.handle(s, c)
 	}()
 }
 
-func (l *Listener) handle(s *state, c *Conn, why error) {
+func (l *Listener) handle(s *state, c *Conn) {
 	defer func() {
 		if r := recover(); r != nil {
 			l.deps.Log.Error("session panicked", "listener", s.config.Name, "client", c.Client(), "panic", r, "stack", string(debug.Stack()))
 			c.Close()
 		}
 	}()
+	why := l.admit(s, c)
+	if errors.Is(why, errDropped) {
+		l.refused.Inc()
+		l.deps.Log.Warn("connection dropped", "listener", s.config.Name, "client", c.Client(), "reason", why)
+		c.Close()
+		return
+	}
 	if s.tls != nil && !l.secure(s, c) {
 		return
 	}
@@ -227,6 +188,11 @@ func (l *Listener) secure(s *state, c *Conn) bool {
 func (l *Listener) gone(c *Conn) {
 	l.mu.Lock()
 	delete(l.conns, c)
+	if c.source.IsValid() {
+		if l.sources[c.source]--; l.sources[c.source] == 0 {
+			delete(l.sources, c.source)
+		}
+	}
 	l.mu.Unlock()
 	l.active.Set(l.count.Add(-1))
 }
