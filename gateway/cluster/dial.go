@@ -25,6 +25,17 @@ func (c *Cluster) Dial(ctx context.Context, e *Endpoint) (net.Conn, error) {
 	return conn, err
 }
 
+// DialAddress opens a connection as Dial does to a member that the cluster itself named and nobody declared: a Kafka broker,
+// a node of a Redis Cluster. The outcome counts for the endpoint of that address when there is one.
+func (c *Cluster) DialAddress(ctx context.Context, address string) (net.Conn, error) {
+	e := c.Endpoint(address)
+	if e == nil {
+		e = &Endpoint{address: address}
+		e.healthy.Store(true)
+	}
+	return c.Dial(ctx, e)
+}
+
 // DialPlain opens the bare connection, for protocols that begin TLS inside their handshake.
 func (c *Cluster) DialPlain(ctx context.Context, e *Endpoint) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.Config().ConnectTimeout.Std())

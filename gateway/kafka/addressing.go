@@ -1,0 +1,306 @@
+package kafka
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sidewire/sidewire/gateway/cluster"
+	"github.com/sidewire/sidewire/gateway/config"
+	"github.com/sidewire/sidewire/gateway/host"
+	"github.com/sidewire/sidewire/gateway/listener"
+)
+
+// door is one listener of the configuration with the addresses of the brokers behind it. Every broker that a client may
+// hear of has an address here, and it is bound before anybody is told.
+type door struct {
+	// Fixed at creation.
+	host    host.Host
+	name    string
+	address string // the listener's, as configured
+	end     context.CancelFunc
+	ended   chan struct{}
+	metrics *metrics
+
+	config   atomic.Pointer[config.Listener]
+	sessions listener.Sessions
+	draining atomic.Bool
+
+	live   sync.Mutex // guards lives
+	lives  map[*session]struct{}
+	mu     sync.RWMutex // guards what follows
+	places map[int32]*place
+	taken  map[string]int32 // addresses by the broker that has them
+	failed map[int32]bool   // brokers that got no address, told once each
+}
+
+// place is where clients reach one broker.
+type place struct {
+	host    string // empty: the address by which the client came
+	port    int32
+	address string
+	socket  *listener.Listener // nil with SNI
+}
+
+func newDoor(h host.Host, l *config.Listener) (*door, error) {
+	ctx, end := context.WithCancel(context.Background())
+	d := &door{host: h, name: l.Name, address: l.Address, end: end, ended: make(chan struct{}), metrics: newMetrics(h.Metrics(), l.Name),
+		lives: map[*session]struct{}{}, places: map[int32]*place{}, taken: map[string]int32{}, failed: map[int32]bool{}}
+	d.config.Store(l)
+	go d.run(ctx)
+	return d, nil
+}
+
+func (d *door) block() *ListenerBlock { return d.config.Load().Block.(*ListenerBlock) }
+
+func (d *door) upstream() (*upstream, error) {
+	block := d.block()
+	if u, ok := d.host.Upstream(block.Cluster).(*upstream); ok {
+		return u, nil
+	}
+	return nil, fmt.Errorf("cluster %q: %w", block.Cluster, cluster.ErrClosed)
+}
+
+// update takes a new block. Where it addresses brokers differently, the old addresses drain and new ones open.
+func (d *door) update(l *config.Listener) {
+	before := d.block().Brokers
+	d.config.Store(l)
+	if after := d.block().Brokers; before == after {
+		return
+	}
+	d.mu.Lock()
+	old := d.places
+	d.places, d.taken, d.failed = map[int32]*place{}, map[string]int32{}, map[int32]bool{}
+	d.mu.Unlock()
+	for _, p := range old {
+		if p.socket != nil {
+			d.host.Unbind(p.socket)
+		}
+	}
+}
+
+// bindRetry is how soon binding is tried again for brokers that have no address yet.
+const bindRetry = 250 * time.Millisecond
+
+// run opens addresses for brokers as they become known, so that clients that remember one from before sidewire started
+// find it, and closes those of brokers that left long ago.
+func (d *door) run(ctx context.Context) {
+	defer close(d.ended)
+	tick := time.NewTicker(bindRetry)
+	defer tick.Stop()
+	for {
+		var changed <-chan struct{}
+		if u, err := d.upstream(); err == nil {
+			var brokers map[int32]broker
+			brokers, _, changed = u.known()
+			missing := false
+			for node := range brokers {
+				if _, err := d.place(node); err != nil {
+					missing = true
+				}
+			}
+			d.closeGone(u)
+			if !missing {
+				tick.Reset(time.Second)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		case <-tick.C:
+		}
+	}
+}
+
+func (d *door) closeGone(u *upstream) {
+	grace := d.block().Brokers.Grace.Std()
+	for _, node := range u.gone(d.host.Now().Add(-grace - 2*u.block().Refresh.Std())) {
+		d.mu.Lock()
+		p := d.places[node]
+		delete(d.places, node)
+		if p != nil {
+			delete(d.taken, p.address)
+		}
+		d.mu.Unlock()
+		if p != nil && p.socket != nil {
+			d.host.Log().Info("Kafka broker left", "listener", d.name, "node", node, "address", p.address)
+			d.host.Unbind(p.socket)
+		}
+	}
+}
+
+// place returns where clients reach a broker and opens it first when nobody has.
+func (d *door) place(node int32) (*place, error) {
+	d.mu.RLock()
+	p := d.places[node]
+	d.mu.RUnlock()
+	if p != nil {
+		return p, nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if p := d.places[node]; p != nil {
+		return p, nil
+	}
+	p, err := d.open(node)
+	if err != nil {
+		if !d.failed[node] && !d.draining.Load() {
+			d.host.Log().Warn("opening address for Kafka broker", "listener", d.name, "node", node, "error", err)
+		}
+		d.failed[node] = true
+		return nil, err
+	}
+	delete(d.failed, node)
+	d.places[node] = p
+	d.taken[p.address] = node
+	return p, nil
+}
+
+// open is called with mu held.
+func (d *door) open(node int32) (*place, error) {
+	b := d.block().Brokers
+	own, port, err := net.SplitHostPort(d.address)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case b.SNI != "":
+		adv := b.Port
+		if adv == 0 {
+			adv, _ = strconv.Atoi(port)
+		}
+		host := strings.Replace(b.SNI, nodePlace, strconv.Itoa(int(node)), 1)
+		return &place{host: host, port: int32(adv), address: host}, nil
+	case b.Loopback != "":
+		prefix, err := parseLoopback(b.Loopback)
+		if err != nil {
+			return nil, err
+		}
+		return d.openFirst(node, loopbackCandidates(prefix, node, port))
+	}
+	r, err := parsePorts(b.Ports)
+	if err != nil {
+		return nil, err
+	}
+	p, err := d.openFirst(node, portCandidates(r, node, own))
+	if p != nil {
+		p.host = b.Advertise
+		if p.host == "" && !wildcard(own) {
+			p.host = own
+		}
+	}
+	return p, err
+}
+
+func wildcard(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "" || err == nil && ip.IsUnspecified()
+}
+
+// portCandidates puts the port that belongs to the node first, so that it survives restarts; after it, the free ones from
+// the end of the range, where they collide with the fewest.
+func portCandidates(r portRange, node int32, host string) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		own := int64(r.first) + int64(node)
+		if node >= 0 && own <= int64(r.last) && !yield(net.JoinHostPort(host, strconv.Itoa(int(own)))) {
+			return
+		}
+		for p := r.last; p >= r.first; p-- {
+			if !yield(net.JoinHostPort(host, strconv.Itoa(p))) {
+				return
+			}
+		}
+	}
+}
+
+// loopbackCandidates does the same for addresses: broker N has the address N+1 of the network.
+func loopbackCandidates(prefix netip.Prefix, node int32, port string) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		base := prefix.Addr().As4()
+		first := uint32(base[0])<<24 | uint32(base[1])<<16 | uint32(base[2])<<8 | uint32(base[3])
+		size := uint32(1) << (32 - prefix.Bits())
+		at := func(i uint32) string {
+			n := first + i
+			return net.JoinHostPort(netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}).String(), port)
+		}
+		if node >= 0 && uint32(node) < size-2 && !yield(at(uint32(node)+1)) {
+			return
+		}
+		for i := size - 2; i >= 1; i-- {
+			if !yield(at(i)) {
+				return
+			}
+		}
+	}
+}
+
+// maxTries bounds how many addresses are tried for one broker: a range that other programs filled is not searched whole.
+const maxTries = 64
+
+// openFirst binds the first candidate that is free. mu is held.
+func (d *door) openFirst(node int32, candidates func(func(string) bool)) (*place, error) {
+	var p *place
+	var last error
+	tries := 0
+	candidates(func(address string) bool {
+		if _, ok := d.taken[address]; ok {
+			return true
+		}
+		ln, err := d.host.Bind(d.name, address, &handler{door: d, node: node})
+		if err != nil {
+			last = err
+			tries++
+			return tries < maxTries
+		}
+		host, port, _ := net.SplitHostPort(address)
+		n, _ := strconv.Atoi(port)
+		p = &place{host: host, port: int32(n), address: address, socket: ln}
+		return false
+	})
+	if p == nil && last == nil {
+		last = fmt.Errorf("all addresses are taken by other brokers: widen the range")
+	}
+	if p != nil {
+		return p, nil
+	}
+	return nil, last
+}
+
+// nodeOf is the broker that a TLS server name stands for, or bootstrap.
+func nodeOf(pattern, serverName string) int32 {
+	before, after, _ := strings.Cut(pattern, nodePlace)
+	s := strings.ToLower(serverName)
+	mid, ok1 := strings.CutPrefix(s, strings.ToLower(before))
+	mid, ok2 := strings.CutSuffix(mid, strings.ToLower(after))
+	if !ok1 || !ok2 {
+		return bootstrap
+	}
+	n, err := strconv.ParseInt(mid, 10, 32)
+	if err != nil || n < 0 {
+		return bootstrap
+	}
+	return int32(n)
+}
+
+// own reports whether an address is one of sidewire's own: a cluster whose brokers advertise it would make a loop.
+func (d *door) own(address string) bool {
+	if address == d.address {
+		return true
+	}
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	_, ok := d.taken[address]
+	return ok
+}
+
+func (d *door) close() {
+	d.end()
+	<-d.ended
+}

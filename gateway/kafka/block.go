@@ -1,0 +1,126 @@
+package kafka
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sidewire/sidewire/gateway/config"
+	"github.com/sidewire/sidewire/protocols/kafka"
+)
+
+// ListenerBlock is the `kafka:` block of a listener.
+type ListenerBlock struct {
+	Cluster    string          `yaml:"cluster" required:"true" doc:"The Kafka cluster that clients reach here."`
+	Brokers    Brokers         `yaml:"brokers" doc:"How each broker is addressed; exactly one of ports, loopback and sni."`
+	MaxRequest config.Bytes    `yaml:"max_request_size" doc:"Larger requests end their connection, as a broker's socket.request.max.bytes does." default:"100MB"`
+	Stall      config.Duration `yaml:"stall_timeout" doc:"How long a frame that has begun may make no progress." default:"60s"`
+	InFlight   int             `yaml:"max_in_flight" min:"1" max:"65536" doc:"Requests of one connection under way; reading stops when they are reached." default:"1024"`
+}
+
+// Brokers says how clients address single brokers. Each broker of the cluster is one broker to clients.
+type Brokers struct {
+	Ports     string          `yaml:"ports" doc:"A range of ports on the listener's own address, one a broker: 19092-19191. Broker N gets the Nth port when it is free."`
+	Loopback  string          `yaml:"loopback" doc:"A network of loopback addresses, one a broker, on the listener's port: 127.77.0.0/24. Linux serves all of 127.0.0.0/8 without set-up."`
+	SNI       string          `yaml:"sni" doc:"A host name with {node} in it, told apart by the TLS server name: broker-{node}.kafka.example. Every name must resolve to this listener."`
+	Advertise string          `yaml:"advertise" doc:"The host that clients are told with ports; empty: the listener's, or the address by which a client came when that is a wildcard."`
+	Port      int             `yaml:"advertise_port" min:"0" max:"65535" doc:"The port that clients are told with sni; 0: the listener's."`
+	Grace     config.Duration `yaml:"grace" doc:"How long the address of a broker that left the cluster stays open." default:"5m"`
+}
+
+// SetDefaults fills what a file leaves out.
+func (b *ListenerBlock) SetDefaults() {
+	b.MaxRequest = kafka.MaxRequestSize
+	b.Stall = config.Duration(time.Minute)
+	b.InFlight = 1024
+	b.Brokers.Grace = config.Duration(5 * time.Minute)
+}
+
+func (b *ListenerBlock) check(m *config.Model, l *config.Listener, at config.Path) []config.Problem {
+	problems := m.CheckClusterRef(b.Cluster, name, at.Field("cluster"))
+	if strings.HasPrefix(l.Address, "unix:") {
+		return append(problems, at.Problem("Kafka clients know no unix sockets: expected a host:port as the listener's address"))
+	}
+	if b.MaxRequest <= 0 {
+		problems = append(problems, at.Field("max_request_size").Problem("expected at least 1"))
+	}
+	brokers := at.Field("brokers")
+	set := 0
+	for _, v := range []string{b.Brokers.Ports, b.Brokers.Loopback, b.Brokers.SNI} {
+		if v != "" {
+			set++
+		}
+	}
+	if set != 1 {
+		return append(problems, brokers.Problem("expected exactly one of ports, loopback and sni"))
+	}
+	if _, _, err := net.SplitHostPort(l.Address); err != nil {
+		return problems // the listener's own check tells it
+	}
+	switch {
+	case b.Brokers.Ports != "":
+		if _, err := parsePorts(b.Brokers.Ports); err != nil {
+			problems = append(problems, brokers.Field("ports").Problem("%v", err))
+		}
+	case b.Brokers.Loopback != "":
+		if _, err := parseLoopback(b.Brokers.Loopback); err != nil {
+			problems = append(problems, brokers.Field("loopback").Problem("%v", err))
+		}
+	default:
+		if strings.Count(b.Brokers.SNI, nodePlace) != 1 {
+			problems = append(problems, brokers.Field("sni").Problem("expected a host name with %s in it once", nodePlace))
+		}
+		if l.TLS == nil {
+			problems = append(problems, brokers.Field("sni").Problem("brokers are told apart by TLS server name: the listener needs tls"))
+		}
+	}
+	if b.Brokers.Advertise != "" && b.Brokers.Ports == "" {
+		problems = append(problems, brokers.Field("advertise").Problem("has a meaning with ports only"))
+	}
+	if b.Brokers.Port != 0 && b.Brokers.SNI == "" {
+		problems = append(problems, brokers.Field("advertise_port").Problem("has a meaning with sni only"))
+	}
+	return problems
+}
+
+// nodePlace stands for the node id in an SNI pattern.
+const nodePlace = "{node}"
+
+// portRange is an inclusive range.
+type portRange struct{ first, last int }
+
+func parsePorts(s string) (portRange, error) {
+	from, to, ok := strings.Cut(s, "-")
+	first, err1 := strconv.Atoi(strings.TrimSpace(from))
+	last, err2 := strconv.Atoi(strings.TrimSpace(to))
+	if !ok || err1 != nil || err2 != nil || first < 1 || last > 65535 || first > last {
+		return portRange{}, fmt.Errorf("expected a range such as 19092-19191, found %q", s)
+	}
+	return portRange{first, last}, nil
+}
+
+func parseLoopback(s string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(s)
+	if err != nil || !p.Addr().Is4() || !p.Addr().IsLoopback() || p.Bits() < 8 || p.Bits() > 30 {
+		return netip.Prefix{}, fmt.Errorf("expected an IPv4 loopback network such as 127.77.0.0/24, found %q", s)
+	}
+	return p.Masked(), nil
+}
+
+// ClusterBlock is the `kafka:` block of a cluster.
+type ClusterBlock struct {
+	Refresh config.Duration `yaml:"refresh" doc:"How often brokers are looked up on sidewire's own connection." default:"30s"`
+}
+
+// SetDefaults fills what a file leaves out.
+func (b *ClusterBlock) SetDefaults() { b.Refresh = config.Duration(30 * time.Second) }
+
+func (b *ClusterBlock) check(at config.Path) (problems []config.Problem) {
+	if b.Refresh.Std() < 100*time.Millisecond {
+		problems = append(problems, at.Field("refresh").Problem("expected at least 100ms"))
+	}
+	return problems
+}

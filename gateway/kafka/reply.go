@@ -1,0 +1,242 @@
+package kafka
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/sidewire/sidewire/protocols/kafka"
+)
+
+// maxRewritten bounds the responses that are decoded whole: metadata, configurations. They hold no records.
+const maxRewritten = 256 << 20
+
+// replies moves responses to the client until the broker leaves.
+func (s *session) replies() (err error) {
+	defer func() {
+		s.mu.Lock()
+		s.over = true
+		s.moved.Broadcast()
+		s.mu.Unlock()
+		s.down.Interrupt() // the request goroutine may wait for a client that says nothing
+	}()
+	for {
+		if err := s.rep.fill(8); err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return fmt.Errorf("reading from broker: %w", err)
+		}
+		e, ok := s.current()
+		switch {
+		case !ok:
+			return errors.New("broker sent a response to nothing that was asked")
+		case e.Local != nil:
+			if err := s.rep.flush(); err != nil { // delivers it
+				return err
+			}
+			continue
+		}
+		size, err := s.reply(e)
+		if err != nil {
+			return fmt.Errorf("passing on %s v%d response: %w", kafka.Name(e.Key), e.Version, err)
+		}
+		s.finish(&e, size)
+	}
+}
+
+// current is the request that the next response answers.
+func (s *session) current() (kafka.Inflight, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ring.Head()
+}
+
+func (s *session) finish(e *kafka.Inflight, size int64) {
+	s.mu.Lock()
+	s.ring.Pop()
+	s.unflushed = true
+	s.moved.Signal()
+	s.mu.Unlock()
+	if e.Key >= 0 {
+		s.door.metrics.response(e.Key, size, time.Duration(s.rep.woke.UnixNano()-e.Started))
+	}
+}
+
+// deliver runs after everything decided was written: answers made here that come next in turn follow it.
+func (s *session) deliver() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		s.unflushed = false
+		e, ok := s.ring.Head()
+		if !ok {
+			s.moved.Signal()
+			return nil
+		}
+		if e.Local == nil {
+			return nil
+		}
+		s.ring.Pop()
+		s.unflushed = true
+		s.moved.Signal()
+		s.mu.Unlock()
+		_, err := s.down.Write(e.Local)
+		s.mu.Lock()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// reply moves one response and returns its size.
+func (s *session) reply(e kafka.Inflight) (int64, error) {
+	size := int64(int32(binary.BigEndian.Uint32(s.rep.ahead()))) + 4
+	if e.Key == rawToken {
+		if size < 4 || size > maxHeader {
+			return 0, fmt.Errorf("a SASL token of %d bytes", size-4)
+		}
+		return size, s.rep.pass(size)
+	}
+	n, err := s.replyHead(&e)
+	if err != nil {
+		return 0, err
+	}
+	switch {
+	case kafka.Rewritten(e.Key, e.Version):
+		return size, s.rewrite(&e, n, size)
+	case kafka.Walked(e.Key, e.Version):
+		return size, s.walk(&e, n, size)
+	}
+	return size, s.rep.pass(size)
+}
+
+// replyHead waits for the response's header, checks that it answers e and returns its length.
+func (s *session) replyHead(e *kafka.Inflight) (int, error) {
+	for {
+		correlation, n, err := kafka.ParseResponseHeader(s.rep.ahead(), e.Key, e.Version)
+		if err == nil {
+			if correlation != e.CorrelationID {
+				return 0, fmt.Errorf("it answers request %d where %d comes next", correlation, e.CorrelationID)
+			}
+			return n, nil
+		}
+		if err != kafka.ErrShort {
+			return 0, err
+		}
+		k := len(s.rep.ahead()) + 1
+		if k > maxHeader {
+			return 0, fmt.Errorf("a header of more than %d bytes", maxHeader)
+		}
+		if err := s.rep.fill(k); err != nil {
+			return 0, unexpected(err)
+		}
+	}
+}
+
+// whole waits until the whole frame is there.
+func (s *session) whole(size int64) ([]byte, error) {
+	if size > maxRewritten {
+		return nil, fmt.Errorf("%d bytes, %d are allowed", size, int64(maxRewritten))
+	}
+	if err := s.rep.fill(int(size)); err != nil {
+		return nil, unexpected(err)
+	}
+	return s.rep.ahead()[:size], nil
+}
+
+// rewrite sends the response as the client may see it.
+func (s *session) rewrite(e *kafka.Inflight, n int, size int64) error {
+	frame, err := s.whole(size)
+	if err != nil {
+		return err
+	}
+	out := append(s.scratch[:0], frame[:n]...)
+	if e.Key == kafka.ApiVersions {
+		out, err = kafka.IntersectApiVersions(out, e.Version, frame[n:], nil)
+	} else {
+		out, err = kafka.RewriteResponse(out, e.Key, e.Version, frame[n:], &s.view)
+	}
+	if err != nil {
+		return err
+	}
+	return s.replace(out, int(size))
+}
+
+// replace sends out, whose length prefix it sets, in place of the size bytes that come next.
+func (s *session) replace(out []byte, size int) error {
+	binary.BigEndian.PutUint32(out, uint32(len(out)-4))
+	if err := s.rep.put(out); err != nil {
+		return err
+	}
+	s.rep.at += size
+	s.rep.sent = s.rep.at
+	if cap(out) <= keepScratch {
+		s.scratch = out[:0]
+	} else {
+		s.scratch = nil
+	}
+	return nil
+}
+
+// keepScratch is the most memory a session keeps between rewritten responses.
+const keepScratch = 4 << 10
+
+// walk follows a response that may name brokers at its end. One that is here as a whole, as most are, is only looked
+// through and rewritten when it does name some; a longer one streams, and they are overwritten in place.
+func (s *session) walk(e *kafka.Inflight, n int, size int64) error {
+	w := &s.walker
+	if frame := s.rep.ahead(); int64(len(frame)) >= size {
+		w.Brokers, w.PatchTail = nil, false
+		if err := w.Reset(e.Key, e.Version, true, size-int64(n)); err != nil {
+			return err
+		}
+		if _, _, err := w.Step(frame[n:size]); err != nil {
+			return err
+		}
+		if !w.Done() {
+			return errors.New("its body does not end with its frame")
+		}
+		if w.Endpoints == 0 {
+			s.rep.take(int(size))
+			return nil
+		}
+		out, err := kafka.RewriteResponse(append(s.scratch[:0], frame[:n]...), e.Key, e.Version, frame[n:size], &s.view)
+		if err != nil {
+			return err
+		}
+		return s.replace(out, int(size))
+	}
+	w.Brokers, w.PatchTail = &s.view, true
+	if err := w.Reset(e.Key, e.Version, true, size-int64(n)); err != nil {
+		return err
+	}
+	s.rep.take(n)
+	return stream(&s.rep, w)
+}
+
+// stream moves a body through a walker.
+func stream(p *pump, w *kafka.Walker) error {
+	for {
+		n, skip, err := w.Step(p.ahead())
+		if err != nil {
+			return err
+		}
+		p.take(n)
+		switch {
+		case skip > 0:
+			if err := p.pass(skip); err != nil {
+				return unexpected(err)
+			}
+			w.Skipped(skip)
+		case w.Done():
+			return nil
+		default:
+			if err := p.fill(max(w.Need(), len(p.ahead())+1)); err != nil {
+				return unexpected(err)
+			}
+		}
+	}
+}

@@ -1,0 +1,317 @@
+package kafka
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/sidewire/sidewire/gateway/cluster"
+	"github.com/sidewire/sidewire/gateway/config"
+	"github.com/sidewire/sidewire/gateway/listener"
+	"github.com/sidewire/sidewire/gateway/socket"
+	"github.com/sidewire/sidewire/gateway/telemetry"
+	"github.com/sidewire/sidewire/protocols/kafka"
+)
+
+// bootstrap is the node of a listener that stands for no broker in particular.
+const bootstrap int32 = -1
+
+// handler serves one socket of a door: the listener's own, or one broker's.
+type handler struct {
+	door *door
+	node int32
+}
+
+func (h *handler) Update(l *config.Listener) error {
+	h.door.update(l)
+	return nil
+}
+
+// Refuse closes: Kafka has no message that a client would read before it asked something.
+func (h *handler) Refuse(*listener.Conn, error) {}
+
+// Drain ends sessions between requests, when everything that was asked is answered.
+func (h *handler) Drain(ctx context.Context) {
+	h.door.draining.Store(true)
+	h.door.live.Lock()
+	for s := range h.door.lives {
+		s.down.SetReadDeadline(past)
+	}
+	h.door.live.Unlock()
+	h.door.sessions.Wait(ctx)
+}
+
+func (h *handler) Close() {
+	if h.node == bootstrap {
+		h.door.close()
+	}
+}
+
+var past = time.Unix(1, 0)
+
+// session is one client connection and the one broker connection it stands on. Two goroutines move its two directions;
+// what they share is the list of requests under way.
+type session struct {
+	// Fixed at creation.
+	door   *door
+	client *listener.Conn
+	node   int32
+	down   *socket.Conn // the client
+	up     *socket.Conn // the broker
+	target string
+	view   view
+
+	req pump // owned by the request goroutine
+	rep pump // owned by the reply goroutine
+
+	tokens  int          // raw SASL frames still to come from the client; request goroutine
+	walker  kafka.Walker // reply goroutine
+	scratch []byte       // reply goroutine
+
+	mu        sync.Mutex // guards what follows
+	moved     sync.Cond  // an entry left, or replies ended
+	ring      *kafka.Ring
+	unflushed bool // a response left the ring and is not wholly written
+	over      bool // the reply goroutine has ended
+}
+
+func (h *handler) Handle(ctx context.Context, c *listener.Conn) {
+	d := h.door
+	d.sessions.Begin()
+	defer d.sessions.End()
+	defer c.Close()
+	s := &session{door: d, client: c, node: h.node, down: socket.Wrap(c.Conn)}
+	entry := telemetry.Entry{Time: c.Started, Listener: d.name, Protocol: name, Session: c.ID, Client: c.Client(), Target: d.block().Cluster, Operation: "connection"}
+	err := s.serve(ctx)
+	entry.Endpoint = s.target
+	entry.Duration = d.host.Now().Sub(c.Started)
+	entry.BytesIn, entry.BytesOut = s.req.moved, s.rep.moved
+	if err != nil {
+		entry.Error = err.Error()
+		d.metrics.failed.Inc()
+		d.host.Log().Warn("Kafka connection ended", "listener", d.name, "client", entry.Client, "broker", s.target, "error", err)
+	}
+	d.host.Access().Log(&entry)
+}
+
+func (s *session) serve(ctx context.Context) error {
+	// A connection that never says anything costs no broker a connection.
+	if err := s.enter(); err != nil {
+		return quiet(err)
+	}
+	defer s.leave()
+	if err := s.down.WaitReadable(); err != nil {
+		return quiet(err)
+	}
+	if err := s.connect(ctx); err != nil {
+		return err
+	}
+	defer s.up.Close()
+	stop := context.AfterFunc(ctx, func() { s.up.Interrupt(); s.down.Interrupt() })
+	defer stop()
+	s.prepare()
+	s.door.metrics.sessions.Inc()
+	defer s.door.metrics.sessions.Dec()
+	replies := make(chan error, 1)
+	go func() { replies <- s.guard(s.replies) }()
+	err := s.guard(s.requests)
+	switch err {
+	case nil:
+		// The client's end goes on to the broker behind everything the client sent, and the broker ends the connection.
+		_ = s.up.CloseWrite()
+		s.settle(func() bool { return false })
+	case errDrain:
+		s.settle(func() bool { return s.ring.Len() == 0 && !s.unflushed })
+	}
+	s.up.Interrupt()
+	rerr := <-replies
+	s.req.release()
+	s.rep.release()
+	s.door.metrics.spliced.Add(s.req.spliced + s.rep.spliced)
+	return firstFault(err, rerr)
+}
+
+// errDrain ends a session between two requests because the listener drains.
+var errDrain = errors.New("draining")
+
+// enter and leave keep the list of sessions that a drain goes through.
+func (s *session) enter() error {
+	if t, ok := s.client.Conn.(*tls.Conn); ok && s.node == bootstrap {
+		if sni := s.door.block().Brokers.SNI; sni != "" {
+			s.node = nodeOf(sni, t.ConnectionState().ServerName)
+		}
+	}
+	s.door.live.Lock()
+	s.door.lives[s] = struct{}{}
+	s.door.live.Unlock()
+	if s.door.draining.Load() {
+		s.leave()
+		return errDrain
+	}
+	return nil
+}
+
+func (s *session) leave() {
+	s.door.live.Lock()
+	delete(s.door.lives, s)
+	s.door.live.Unlock()
+}
+
+// guard turns a panic of one direction into the end of this session alone, and wakes the other direction.
+func (s *session) guard(f func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v", r)
+			s.down.Interrupt()
+			s.up.Interrupt()
+		}
+	}()
+	return f()
+}
+
+func (s *session) prepare() {
+	block := s.door.block()
+	s.ring = kafka.NewRing(block.InFlight)
+	s.moved.L = &s.mu
+	stall := block.Stall.Std()
+	s.req = pump{src: s.down, dst: s.up, stall: stall, window: minWindow}
+	s.rep = pump{src: s.up, dst: s.down, stall: stall, window: minWindow, flushed: s.deliver}
+}
+
+// settle waits until enough is done, or replies have ended. enough is asked with mu held.
+func (s *session) settle(enough func() bool) {
+	timer := time.AfterFunc(settleTime, s.up.Interrupt)
+	defer timer.Stop()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !s.over && !enough() {
+		s.moved.Wait()
+	}
+}
+
+// settleTime is longer than a consumer's long poll usually is.
+const settleTime = 10 * time.Second
+
+// connect opens the broker's side.
+func (s *session) connect(ctx context.Context) error {
+	u, err := s.door.upstream()
+	if err != nil {
+		return err
+	}
+	s.view = view{door: s.door, upstream: u, local: s.client.LocalAddr()}
+	var conn net.Conn
+	if s.node == bootstrap {
+		conn, err = s.enterCluster(ctx, u)
+	} else {
+		conn, err = s.reachBroker(ctx, u)
+	}
+	if err != nil {
+		return err
+	}
+	s.up = socket.Wrap(conn)
+	return nil
+}
+
+// enterCluster connects to any endpoint; one that does not answer is passed over.
+func (s *session) enterCluster(ctx context.Context, u *upstream) (net.Conn, error) {
+	e, err := u.cluster.Pick(cluster.Want{})
+	if err != nil {
+		return nil, err
+	}
+	s.target = e.Address()
+	conn, err := u.cluster.Dial(ctx, e)
+	if err == nil {
+		u.cluster.Report(e, nil)
+		return conn, nil
+	}
+	failed := []error{err}
+	for _, address := range u.entries() {
+		if address == e.Address() || ctx.Err() != nil {
+			continue
+		}
+		s.target = address
+		if conn, err = u.cluster.DialAddress(ctx, address); err == nil {
+			return conn, nil
+		}
+		failed = append(failed, err)
+	}
+	return nil, errors.Join(failed...)
+}
+
+// reachBroker connects to the broker this socket stands for. Its address may have changed since it was last heard of.
+func (s *session) reachBroker(ctx context.Context, u *upstream) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*u.cluster.Config().ConnectTimeout.Std())
+	defer cancel()
+	b, err := u.find(ctx, s.node)
+	if err != nil {
+		return nil, err
+	}
+	s.target = b.address()
+	if s.door.own(s.target) {
+		return nil, fmt.Errorf("broker %d of cluster %q advertises %s, which is sidewire's own address: set its advertised.listeners", s.node, u.cluster.Name(), s.target)
+	}
+	conn, err := u.cluster.DialAddress(ctx, s.target)
+	if err != nil {
+		u.look()
+	}
+	return conn, err
+}
+
+// quiet drops errors that are an ordinary end of a connection.
+func quiet(err error) error {
+	switch {
+	case err == nil, err == errDrain, err == io.EOF, errors.Is(err, net.ErrClosed), errors.Is(err, socket.ErrInterrupted),
+		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, os.ErrDeadlineExceeded):
+		return nil
+	}
+	return err
+}
+
+func firstFault(errs ...error) error {
+	for _, err := range errs {
+		if err := quiet(err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// interrupt wakes whoever waits on a connection.
+func interrupt(conn net.Conn) {
+	if c, ok := conn.(*socket.Conn); ok {
+		c.Interrupt()
+		return
+	}
+	conn.SetDeadline(past)
+}
+
+// view is what one client may see of the cluster's brokers. It implements kafka.Brokers.
+type view struct {
+	door     *door
+	upstream *upstream
+	local    net.Addr // where the client came in
+}
+
+// Endpoint notes where a broker is, opens its address here and returns that.
+func (v *view) Endpoint(node int32, host string, port int32) (string, int32, bool) {
+	v.upstream.learn(node, host, port)
+	p, err := v.door.place(node)
+	if err != nil {
+		return "", 0, false
+	}
+	if p.host == "" {
+		h, _, err := net.SplitHostPort(v.local.String())
+		return h, p.port, err == nil
+	}
+	return p.host, p.port, true
+}
+
+// Node is the identity: one cluster stands behind a listener.
+func (v *view) Node(real int32) int32 { return real }

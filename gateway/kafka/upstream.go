@@ -1,0 +1,258 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sidewire/sidewire/gateway/cluster"
+	"github.com/sidewire/sidewire/gateway/config"
+	"github.com/sidewire/sidewire/gateway/host"
+)
+
+// broker is what the cluster says of one of its brokers.
+type broker struct {
+	node int32
+	host string
+	port int32
+	rack string
+}
+
+func (b broker) address() string { return net.JoinHostPort(b.host, strconv.Itoa(int(b.port))) }
+
+// upstream knows the brokers of one cluster. It asks on its own connection, never on a client's, and also learns from what
+// passes to clients, because a client must find an address open the moment it hears of it.
+type upstream struct {
+	host    host.Host
+	cluster *cluster.Cluster
+	end     context.CancelFunc
+	ended   chan struct{}
+	wake    chan struct{} // holds one: look now
+
+	mu      sync.Mutex // guards what follows
+	brokers map[int32]broker
+	listed  map[int32]time.Time // when the cluster last listed a broker itself
+	looked  bool                // at least one complete look
+	changed chan struct{}       // closed at the next change
+}
+
+func newUpstream(h host.Host, c *cluster.Cluster) *upstream {
+	ctx, end := context.WithCancel(context.Background())
+	u := &upstream{host: h, cluster: c, end: end, ended: make(chan struct{}), wake: make(chan struct{}, 1),
+		brokers: map[int32]broker{}, listed: map[int32]time.Time{}, changed: make(chan struct{})}
+	go u.run(ctx)
+	return u
+}
+
+func (u *upstream) Update(*config.Cluster) error { u.look(); return nil }
+
+func (u *upstream) Close() {
+	u.end()
+	<-u.ended
+}
+
+func (u *upstream) block() *ClusterBlock { return u.cluster.Config().Block.(*ClusterBlock) }
+
+// look asks for fresh knowledge soon.
+func (u *upstream) look() {
+	select {
+	case u.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run keeps the broker list fresh. After a failure it tries again soon, and ever less often up to the ordinary interval.
+func (u *upstream) run(ctx context.Context) {
+	defer close(u.ended)
+	var conn *control
+	defer func() { conn.close() }()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	retry := 100 * time.Millisecond
+	told := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-u.wake:
+		}
+		err := u.refresh(ctx, &conn)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil:
+			retry, told = 100*time.Millisecond, false
+			timer.Reset(u.block().Refresh.Std())
+		default:
+			conn.close()
+			conn = nil
+			if !told {
+				u.host.Log().Warn("looking up Kafka brokers", "cluster", u.cluster.Name(), "error", err)
+				told = true // once an outage; recovery is told by the next change
+			}
+			timer.Reset(retry)
+			retry = min(2*retry, u.block().Refresh.Std())
+		}
+	}
+}
+
+func (u *upstream) refresh(ctx context.Context, conn **control) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*u.cluster.Config().ConnectTimeout.Std())
+	defer cancel()
+	if *conn == nil {
+		c, err := u.control(ctx)
+		if err != nil {
+			return err
+		}
+		*conn = c
+	}
+	req := kmsg.NewPtrMetadataRequest()
+	req.Topics = []kmsg.MetadataRequestTopic{} // no topics: brokers alone
+	resp, err := (*conn).ask(ctx, req)
+	if err != nil {
+		return err
+	}
+	u.learnAll(resp.(*kmsg.MetadataResponse))
+	return nil
+}
+
+// control connects to a declared endpoint, or, when none answers, to any broker known from before.
+func (u *upstream) control(ctx context.Context) (*control, error) {
+	var failed []error
+	for _, address := range u.entries() {
+		c, err := dialControl(ctx, u.cluster, address)
+		if err == nil {
+			return c, nil
+		}
+		failed = append(failed, err)
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, errors.Join(failed...)
+}
+
+// entries are the addresses at which the cluster may be entered: healthy declared endpoints, the others, known brokers.
+func (u *upstream) entries() []string {
+	var good, bad []string
+	for _, e := range u.cluster.Endpoints() {
+		if e.Healthy() {
+			good = append(good, e.Address())
+		} else {
+			bad = append(bad, e.Address())
+		}
+	}
+	out := append(good, bad...)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, b := range u.brokers {
+		out = append(out, b.address())
+	}
+	return out
+}
+
+func (u *upstream) learnAll(m *kmsg.MetadataResponse) {
+	now := u.host.Now()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	changed := !u.looked
+	u.looked = true
+	for _, b := range m.Brokers {
+		rack := ""
+		if b.Rack != nil {
+			rack = *b.Rack
+		}
+		changed = u.put(broker{b.NodeID, b.Host, b.Port, rack}) || changed
+		u.listed[b.NodeID] = now
+	}
+	if changed {
+		u.announce()
+	}
+}
+
+// learn takes what a response on its way to a client says of a broker.
+func (u *upstream) learn(node int32, host string, port int32) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	old := u.brokers[node]
+	if old.host == host && old.port == port {
+		return
+	}
+	u.put(broker{node, host, port, old.rack})
+	u.listed[node] = u.host.Now()
+	u.announce()
+}
+
+// put is called with mu held and reports a change.
+func (u *upstream) put(b broker) bool {
+	if u.brokers[b.node] == b {
+		return false
+	}
+	if old, ok := u.brokers[b.node]; ok {
+		u.host.Log().Info("Kafka broker moved", "cluster", u.cluster.Name(), "node", b.node, "from", old.address(), "to", b.address())
+	} else {
+		u.host.Log().Info("Kafka broker found", "cluster", u.cluster.Name(), "node", b.node, "address", b.address())
+	}
+	u.brokers[b.node] = b
+	return true
+}
+
+func (u *upstream) announce() {
+	close(u.changed)
+	u.changed = make(chan struct{})
+}
+
+// known is a copy of what is known, whether a complete look succeeded yet, and a channel that closes at the next change.
+func (u *upstream) known() (brokers map[int32]broker, looked bool, changed <-chan struct{}) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return maps.Clone(u.brokers), u.looked, u.changed
+}
+
+// gone lists brokers that the cluster has not listed since a moment.
+func (u *upstream) gone(since time.Time) (nodes []int32) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for node, at := range u.listed {
+		if at.Before(since) {
+			nodes = append(nodes, node)
+		}
+	}
+	return nodes
+}
+
+func (u *upstream) forget(node int32) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.brokers, node)
+	delete(u.listed, node)
+}
+
+// find waits until a broker is known.
+func (u *upstream) find(ctx context.Context, node int32) (broker, error) {
+	for first := true; ; first = false {
+		u.mu.Lock()
+		b, ok := u.brokers[node]
+		changed := u.changed
+		u.mu.Unlock()
+		if ok {
+			return b, nil
+		}
+		if first {
+			u.look()
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return broker{}, fmt.Errorf("cluster %q has no broker %d", u.cluster.Name(), node)
+		}
+	}
+}

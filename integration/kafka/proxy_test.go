@@ -1,0 +1,216 @@
+package kafka_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/sidewire/sidewire/gateway"
+	"github.com/sidewire/sidewire/gateway/kafka"
+	"github.com/sidewire/sidewire/gateway/telemetry"
+	"github.com/sidewire/sidewire/integration/leak"
+)
+
+// ports hands out ranges of ports that are not used twice in this package's tests. They lie below the ephemeral range.
+var ports = struct {
+	sync.Mutex
+	next int
+}{next: 21000 + os.Getpid()%50*100}
+
+func freeRange(t *testing.T, n int) int {
+	t.Helper()
+	ports.Lock()
+	defer ports.Unlock()
+	for ports.next < 31000 {
+		first := ports.next
+		ports.next += n
+		free := true
+		for p := first; p < first+n && free; p++ {
+			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", p))
+			if free = err == nil; free {
+				l.Close()
+			}
+		}
+		if free {
+			return first
+		}
+	}
+	t.Fatal("no free range of ports")
+	return 0
+}
+
+// proxy is a running sidewire in front of a Kafka cluster.
+type proxy struct {
+	*gateway.Gateway
+	addr  string
+	first int // of its broker ports
+	logs  *logBuffer
+}
+
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// start runs sidewire. listener and cluster are the contents of their kafka blocks beyond what every test needs.
+func start(t *testing.T, endpoints []string, listener, cluster, more string) *proxy {
+	t.Helper()
+	first := freeRange(t, 20)
+	p := &proxy{addr: fmt.Sprintf("127.0.0.1:%d", first), first: first + 1, logs: &logBuffer{}}
+	if listener == "" {
+		listener = fmt.Sprintf("brokers: {ports: %d-%d}", first+1, first+19)
+	}
+	listener = strings.ReplaceAll(listener, "PORTS", fmt.Sprintf("%d-%d", first+1, first+19))
+	var quoted []string
+	for _, e := range endpoints {
+		quoted = append(quoted, fmt.Sprintf("%q", e))
+	}
+	text := fmt.Sprintf(`
+admin: {address: ""}
+listeners:
+  - name: events
+    address: %s
+    kafka: {cluster: events, %s}
+clusters:
+  - name: events
+    endpoints: [%s]
+    kafka: {refresh: 500ms%s}
+%s`, p.addr, listener, strings.Join(quoted, ", "), cluster, more)
+	path := filepath.Join(t.TempDir(), "sidewire.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	logs, err := telemetry.NewLogs(p.logs, "text", slog.LevelInfo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Gateway = gateway.New(logs, kafka.Protocol())
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		p.Close(ctx)
+		if t.Failed() {
+			t.Logf("sidewire's log:\n%s", p.logs)
+		}
+	})
+	if problems := p.LoadFile(path); len(problems) > 0 {
+		t.Fatalf("configuration: %v\n%s", problems, text)
+	}
+	return p
+}
+
+func fake(t *testing.T, opts ...kfake.Opt) *kfake.Cluster {
+	t.Helper()
+	c, err := kfake.NewCluster(opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+func client(t *testing.T, addr string, opts ...kgo.Opt) *kgo.Client {
+	t.Helper()
+	opts = append([]kgo.Opt{kgo.SeedBrokers(addr), kgo.MetadataMinAge(100 * time.Millisecond)}, opts...)
+	if os.Getenv("KAFKA_TEST_DEBUG") != "" {
+		opts = append(opts, kgo.WithLogger(kgo.BasicLogger(os.Stderr, kgo.LogLevelDebug, nil)))
+	}
+	cl, err := kgo.NewClient(opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cl.Close)
+	return cl
+}
+
+func within(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// produce writes n records over all partitions and waits for every acknowledgement.
+func produce(t *testing.T, ctx context.Context, cl *kgo.Client, topic string, n, size int) {
+	t.Helper()
+	for i := range n {
+		v := fmt.Appendf(nil, "%d:", i)
+		v = append(v, bytes.Repeat([]byte{'x'}, max(size-len(v), 0))...)
+		cl.Produce(ctx, &kgo.Record{Topic: topic, Key: fmt.Appendf(nil, "k%d", i), Value: v}, func(_ *kgo.Record, err error) {
+			if err != nil {
+				t.Errorf("producing: %v", err)
+			}
+		})
+	}
+	if err := cl.Flush(ctx); err != nil {
+		t.Fatalf("flushing: %v", err)
+	}
+}
+
+// consume reads until it has seen n distinct records.
+func consume(t *testing.T, ctx context.Context, cl *kgo.Client, n int) map[string]bool {
+	t.Helper()
+	got := map[string]bool{}
+	for len(got) < n {
+		fs := cl.PollFetches(ctx)
+		if err := fs.Err0(); err != nil {
+			t.Fatalf("consuming after %d of %d: %v", len(got), n, err)
+		}
+		fs.EachError(func(topic string, p int32, err error) { t.Logf("fetching %s/%d: %v", topic, p, err) })
+		fs.EachRecord(func(r *kgo.Record) {
+			id, _, _ := strings.Cut(string(r.Value), ":")
+			got[id] = true
+		})
+	}
+	return got
+}
+
+func TestProduceAndConsumeWithAGroup(t *testing.T) {
+	leak.Check(t)
+	c := fake(t, kfake.NumBrokers(3), kfake.SeedTopics(6, "orders"))
+	p := start(t, c.ListenAddrs()[:1], "", "", "")
+	ctx := within(t, 30*time.Second)
+	prod := client(t, p.addr)
+	produce(t, ctx, prod, "orders", 2000, 100)
+	cons := client(t, p.addr, kgo.ConsumeTopics("orders"), kgo.ConsumerGroup("readers"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	consume(t, ctx, cons, 2000)
+	if err := cons.CommitUncommittedOffsets(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestBigRecordsAreSpliced(t *testing.T) {
+	leak.Check(t)
+	c := fake(t, kfake.NumBrokers(2), kfake.SeedTopics(2, "blobs"))
+	p := start(t, c.ListenAddrs()[:1], "", "", "")
+	ctx := within(t, 30*time.Second)
+	produce(t, ctx, client(t, p.addr, kgo.ProducerBatchMaxBytes(4<<20), kgo.BrokerMaxWriteBytes(32<<20)), "blobs", 40, 700_000)
+	consume(t, ctx, client(t, p.addr, kgo.ConsumeTopics("blobs"), kgo.FetchMaxBytes(16<<20), kgo.FetchMaxPartitionBytes(8<<20)), 40)
+	// The session adds up what it spliced when it ends.
+	if !strings.Contains(p.logs.String(), "Kafka broker found") {
+		t.Error("no broker was found")
+	}
+}
