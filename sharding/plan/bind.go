@@ -1,0 +1,368 @@
+package plan
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/sidewire/sidewire/sharding/algorithm"
+	"github.com/sidewire/sidewire/sharding/rule"
+	"github.com/sidewire/sidewire/sharding/scan"
+	"github.com/sidewire/sidewire/sharding/schema"
+	"github.com/sidewire/sidewire/sharding/value"
+)
+
+// Fits reports whether the statement's plan is good for a text of its shape: some literals shape the plan itself
+// (ORDER BY 2), and for those the text must say the same.
+func (st *Statement) Fits(text string, vars []scan.Var) bool {
+	if len(vars) != len(st.vars) {
+		return false
+	}
+	for _, i := range st.guards {
+		if text[vars[i].Start:vars[i].End] != st.source[st.vars[i].Start:st.vars[i].End] {
+			return false
+		}
+	}
+	return true
+}
+
+// Bind decides one execution: its routes, or why it is refused. out is overwritten.
+func (st *Statement) Bind(in *Input, out *Execution) {
+	out.Routes, out.Merge, out.Refusal, out.Affected, out.Key = out.Routes[:0], nil, nil, Sum, value.Value{}
+	switch {
+	case st.Refusal != nil:
+		out.Refusal = st.Refusal
+	case st.insert != nil:
+		st.bindInsert(in, out)
+	case len(st.groups) == 0:
+		st.bindTargets(in, out)
+	default:
+		st.bindGroups(in, out)
+	}
+	if out.Refusal != nil {
+		out.Routes, out.Merge = out.Routes[:0], nil
+	}
+}
+
+func (st *Statement) bindTargets(in *Input, out *Execution) {
+	sql := st.sql(in, out, nil, nil)
+	for _, t := range st.targets {
+		out.Routes = append(out.Routes, Route{Target: t, Node: -1, SQL: sql, Same: len(st.edits) == 0})
+	}
+	if st.first {
+		out.Affected = First
+	}
+}
+
+// sql returns the text for one choice of nodes.
+func (st *Statement) sql(in *Input, out *Execution, picks []int, limit *limitPlan) string {
+	if len(st.edits) == 0 {
+		return in.Text
+	}
+	out.buf = st.appendSQL(out.buf[:0], in, picks, limit, 0, len(in.Text))
+	return string(out.buf)
+}
+
+func (st *Statement) bindGroups(in *Input, out *Execution) {
+	d := decider{in: in, st: st, scratch: out.scratch}
+	defer func() { out.scratch = d.scratch }()
+	if len(st.groups) == 1 {
+		nodes := d.nodes(&st.groups[0])
+		st.spread(in, out, nodes, &d)
+		return
+	}
+	var buf [8]int
+	picks := buf[:0]
+	target := -1
+	for i := range st.groups {
+		g := &st.groups[i]
+		nodes := d.nodes(g)
+		n := nodes.Next(0)
+		if n >= 0 && nodes.Next(n+1) >= 0 {
+			out.Refusal = st.scatter
+			return
+		}
+		if n < 0 {
+			n = onTarget(g.table, target)
+		}
+		if n < 0 || target >= 0 && g.table.Nodes[n].Target != target {
+			out.Refusal = unsupported("the sharded tables' rows stand on different data sources", "")
+			return
+		}
+		target = g.table.Nodes[n].Target
+		picks = append(picks, n)
+	}
+	if out.Refusal = st.beside(target); out.Refusal == nil {
+		out.Routes = append(out.Routes, Route{Target: target, Node: picks[0], SQL: st.sql(in, out, picks, nil)})
+	}
+}
+
+// onTarget returns a node of the table on the target, or any when target is -1.
+func onTarget(t *rule.Table, target int) int {
+	for i, n := range t.Nodes {
+		if target < 0 || n.Target == target {
+			return i
+		}
+	}
+	return -1
+}
+
+// beside refuses when a single table of the statement is not on the target of the sharded ones.
+func (st *Statement) beside(target int) *Refusal {
+	for i := range st.singles {
+		if s := &st.singles[i]; s.Nodes[0].Target != target {
+			return unsupported("table "+s.Name+" stands on another data source than the rows of the sharded tables", "make it a broadcast table")
+		}
+	}
+	return nil
+}
+
+// spread routes a statement with one group to its nodes.
+func (st *Statement) spread(in *Input, out *Execution, nodes algorithm.Set, d *decider) {
+	g := &st.groups[0]
+	first := nodes.Next(0)
+	if first < 0 {
+		first = onTarget(g.table, -1) // no row can match: one shard says so in the right form
+		if len(st.singles) > 0 {
+			first = max(first, onTarget(g.table, st.singles[0].Nodes[0].Target))
+		}
+	}
+	if nodes.Next(first+1) < 0 {
+		t := g.table.Nodes[first].Target
+		if out.Refusal = st.beside(t); out.Refusal != nil {
+			return
+		}
+		picks := [1]int{first}
+		out.Routes = append(out.Routes, Route{Target: t, Node: first, SQL: st.sql(in, out, picks[:], nil)})
+		return
+	}
+	switch {
+	case d.ranged && nodes.Len() == len(g.table.Nodes):
+		out.Refusal = unsupported(algorithm.ErrRange.Error(), oneShardWay)
+		return
+	case st.scatter != nil:
+		out.Refusal = st.scatter
+		return
+	case g.table.Audit && nodes.Len() == len(g.table.Nodes) && g.cond == nil && !(in.Hint != nil && g.table.AuditHint && in.Hint.disables(g.table.Auditors)):
+		out.Refusal = unsupported("the audit of table "+g.table.Name+" demands a condition on a sharding column", oneShardWay)
+		return
+	}
+	for n := first; n >= 0; n = nodes.Next(n + 1) {
+		picks := [1]int{n}
+		out.Routes = append(out.Routes, Route{Target: g.table.Nodes[n].Target, Node: n, SQL: st.sql(in, out, picks[:], nil)})
+	}
+	if st.Kind == Select {
+		out.Merge = st.spec
+	}
+}
+
+func (h *Hint) disables(auditors []string) bool {
+	for _, a := range auditors {
+		if !containsText(h.DisableAudit, a) {
+			return false
+		}
+	}
+	return true
+}
+
+// rowRoute is one row of an INSERT and the node it goes to.
+type rowRoute struct {
+	node int
+	key  value.Value
+}
+
+func (st *Statement) bindInsert(in *Input, out *Execution) {
+	ins := st.insert
+	out.rows = out.rows[:0]
+	one := true
+	for i := range ins.rows {
+		r, refusal := st.routeRow(in, ins, &ins.rows[i])
+		if refusal != nil {
+			out.Refusal = refusal
+			return
+		}
+		out.rows = append(out.rows, r)
+		one = one && r.node == out.rows[0].node
+	}
+	if ins.generate != nil && len(out.rows) > 0 {
+		out.Key = out.rows[0].key
+	}
+	if one && ins.generate == nil {
+		n := out.rows[0].node
+		picks := [1]int{n}
+		out.Routes = append(out.Routes, Route{Target: ins.table.Nodes[n].Target, Node: n, SQL: st.sql(in, out, picks[:], nil)})
+		return
+	}
+	for i := range out.rows {
+		if n := out.rows[i].node; !routed(out.Routes, n) {
+			out.Routes = append(out.Routes, st.insertRoute(in, out, n))
+		}
+	}
+}
+
+func routed(routes []Route, node int) bool {
+	for i := range routes {
+		if routes[i].Node == node {
+			return true
+		}
+	}
+	return false
+}
+
+// routeRow decides the node of one row.
+func (st *Statement) routeRow(in *Input, ins *insertPlan, row *insertRow) (r rowRoute, refusal *Refusal) {
+	if ins.generate != nil {
+		if in.Keys == nil {
+			return r, unsupported("no key generator is running", "")
+		}
+		k, err := in.Keys.NextKey(ins.generate)
+		if err != nil {
+			return r, &Refusal{CodeUnsupported, "HY000", "generating a key: " + err.Error(), ""}
+		}
+		r.key = k
+	}
+	nodes := algorithm.NewSet(len(ins.table.Nodes))
+	nodes.Fill(len(ins.table.Nodes))
+	for i := range ins.keys {
+		k := &ins.keys[i]
+		v := r.key
+		if o := &row.values[i]; o.kind != generated {
+			var ok bool
+			if v, ok = o.get(in, st.mode); !ok {
+				return r, unsupported("the value of sharding column "+k.column+" is not known", "")
+			}
+		}
+		if v, refusal = k.convert(v); refusal != nil {
+			return r, refusal
+		}
+		target, err := st.exact(k, v)
+		if err != nil {
+			return r, &Refusal{CodeNoPartition, "HY000", fmt.Sprintf("table %s has no shard for value %s of sharding column %s: %v",
+				ins.table.Name, v.AppendLiteral(nil), k.column, err), ""}
+		}
+		if k.database {
+			nodes.And(ins.table.DatabaseMask(target))
+		} else {
+			nodes.And(ins.table.TableMask(target))
+		}
+	}
+	r.node = nodes.Next(0)
+	if r.node < 0 || nodes.Next(r.node+1) >= 0 {
+		return r, &Refusal{CodeNoPartition, "HY000", fmt.Sprintf("a row for table %s belongs to %d shards by its rule, not to one", ins.table.Name, nodes.Len()), ""}
+	}
+	return r, nil
+}
+
+func (st *Statement) exact(k *insertKey, v value.Value) (int, error) {
+	if k.strategy.Standard == nil {
+		return 0, errors.New("only standard strategies take rows")
+	}
+	target, _, err := k.strategy.Standard.Exact(v)
+	return target, err
+}
+
+// convert makes of an inserted value what the column will hold.
+func (k *insertKey) convert(v value.Value) (value.Value, *Refusal) {
+	if v.IsNull() {
+		return v, &Refusal{CodeBadNull, "23000", "sharding column " + k.column + " cannot be null", ""}
+	}
+	if k.schema == nil {
+		w, fate := convert(v, nil, k.strategy)
+		if fate != found {
+			return v, unsupported("a value of this kind for sharding column "+k.column, "give a whole number or a string")
+		}
+		return w, nil
+	}
+	switch k.schema.Class {
+	case schema.Text, schema.Binary:
+		switch v.Kind {
+		case value.String:
+			return v, nil
+		case value.Int, value.Uint, value.Decimal:
+			return value.NewString(v.Text()), nil
+		case value.Bytes:
+			return value.NewString(v.Str), nil
+		}
+	case schema.Integer:
+		if w, fate := toInteger(v); fate == found {
+			return w, nil
+		}
+	default:
+		if w, fate := convert(v, k.schema, k.strategy); fate == found {
+			return w, nil
+		}
+	}
+	return v, unsupported(fmt.Sprintf("value %s for sharding column %s of type %s", v.AppendLiteral(nil), k.column, k.schema.Type),
+		"give the value in the column's own type")
+}
+
+// insertRoute builds the statement that holds one node's rows.
+func (st *Statement) insertRoute(in *Input, out *Execution, node int) Route {
+	ins := st.insert
+	picks := [1]int{node}
+	b := out.buf[:0]
+	r := Route{Target: ins.table.Nodes[node].Target, Node: node}
+	prepared := len(in.Args) > 0
+	if prepared {
+		r.Args = appendArgs(r.Args, 0, ins.prefix)
+	}
+	if ins.set {
+		at := st.at(in, ins.columnsEnd.start, ins.columnsEnd.after)
+		b = st.appendSQL(b, in, picks[:], nil, 0, at)
+		b = append(appendQuoted(append(b, ' '), ins.generate.Column), " = "...)
+		b = append(out.rows[0].key.AppendLiteral(b), ',')
+		b = st.appendSQL(b, in, picks[:], nil, at, len(in.Text))
+		out.buf, r.SQL, r.Args = b, string(b), nil
+		return r
+	}
+	head := st.at(in, ins.rows[0].open.start, ins.rows[0].open.after)
+	if ins.generate != nil {
+		at := st.at(in, ins.columnsEnd.start, ins.columnsEnd.after)
+		b = st.appendSQL(b, in, picks[:], nil, 0, at)
+		b = appendQuoted(append(b, ", "...), ins.generate.Column)
+		b = st.appendSQL(b, in, picks[:], nil, at, head)
+	} else {
+		b = st.appendSQL(b, in, picks[:], nil, 0, head)
+	}
+	first := true
+	for i := range ins.rows {
+		if out.rows[i].node != node {
+			continue
+		}
+		if !first {
+			b = append(b, ", "...)
+		}
+		first = false
+		row := &ins.rows[i]
+		b = st.appendSQL(b, in, picks[:], nil, st.at(in, row.open.start, row.open.after), st.at(in, row.close.start, row.close.after))
+		if prepared {
+			r.Args = appendArgs(r.Args, row.from, row.to)
+		}
+		if ins.generate != nil {
+			b = append(b, ", "...)
+			if prepared {
+				b = append(b, '?')
+				r.Args = append(r.Args, Arg{-1, out.rows[i].key})
+			} else {
+				b = out.rows[i].key.AppendLiteral(b)
+			}
+		}
+		b = append(b, ')')
+	}
+	last := &ins.rows[len(ins.rows)-1]
+	b = st.appendSQL(b, in, picks[:], nil, st.at(in, last.close.start+1, last.close.after), len(in.Text))
+	if prepared {
+		r.Args = appendArgs(r.Args, ins.suffix, len(in.Args))
+	}
+	out.buf, r.SQL = b, string(b)
+	return r
+}
+
+func appendArgs(args []Arg, from, to int) []Arg {
+	if args == nil {
+		args = []Arg{}
+	}
+	for i := from; i < to; i++ {
+		args = append(args, Arg{Index: i})
+	}
+	return args
+}

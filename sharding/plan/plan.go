@@ -1,0 +1,150 @@
+// Package plan decides what a statement does to a sharded database: which shards it touches, the SQL each one gets and
+// how their results become the answer one unsharded server would give, or why it is refused.
+package plan
+
+import (
+	"github.com/sidewire/sidewire/sharding/merge"
+	"github.com/sidewire/sidewire/sharding/rule"
+	"github.com/sidewire/sidewire/sharding/scan"
+	"github.com/sidewire/sidewire/sharding/schema"
+	"github.com/sidewire/sidewire/sharding/value"
+)
+
+// Planner plans statements of one virtual database. It never changes and is safe for concurrent use; a new rule set or
+// schema means a new Planner.
+type Planner struct {
+	Rules  *rule.Set
+	Schema *schema.Schema // nil: nothing known
+}
+
+// Statement is a planned text: everything that does not depend on the literals' and parameters' values. It is
+// immutable, safe for concurrent use, and serves every text of the same shape (see scan.Result.Shape).
+type Statement struct {
+	Class   scan.Class
+	Kind    Kind
+	Tables  []string // logical tables, each once
+	Refusal *Refusal // not nil: refused whatever the values are
+
+	planner *Planner
+	mode    scan.Mode
+	source  string     // the text the plan was made from
+	vars    []scan.Var // its literals and comments
+	groups  []group
+	edits   []edit
+	guards  []int // literals whose value the plan was made for
+	spec    *merge.Spec
+	limit   *limitPlan
+	insert  *insertPlan
+	scatter *Refusal     // why more than one shard is not possible; nil when it is
+	singles []rule.Table // single tables beside sharded ones
+	targets []int        // without sharded tables: where to run
+	all     bool         // every node of the groups, whatever the conditions
+	first   bool         // routes change copies of the same rows
+	catalog bool         // asks information_schema
+}
+
+// Kind tells statements apart where their execution differs.
+type Kind uint8
+
+// Kinds.
+const (
+	Other  Kind = iota // goes to one target as it came
+	Select             // returns rows
+	Write              // returns affected rows: UPDATE, DELETE, INSERT, REPLACE
+	DDL                // runs on every node
+)
+
+// Input is one execution of a Statement.
+type Input struct {
+	Text string        // the statement's text; of the Statement's shape
+	Vars []scan.Var    // Text's literals, from scan.Result.Vars
+	Args []value.Value // parameters of a prepared statement
+	Keys KeySource     // makes generated keys; needed when a rule generates some
+	Hint *Hint         // nil: none
+}
+
+// KeySource makes the next generated key of a generator that a rule names.
+type KeySource interface {
+	NextKey(k *rule.Key) (value.Value, error)
+}
+
+// Execution is a bound Statement. It may be reused for the next Bind; what it holds is valid until then.
+type Execution struct {
+	Routes  []Route
+	Merge   *merge.Spec // nil: one route whose reply goes to the client as it is
+	Refusal *Refusal    // not nil: nothing may run
+	// Affected says how affected rows of several routes join.
+	Affected Affected
+	// Key is the first generated key of an INSERT, what LAST_INSERT_ID() must return; NULL if none.
+	Key     value.Value
+	spec    merge.Spec
+	scratch []uint64
+	buf     []byte
+	rows    []rowRoute
+	names   []string
+}
+
+// Affected says how the affected-row counts of several routes join.
+type Affected uint8
+
+// Ways to join counts.
+const (
+	Sum   Affected = iota
+	First          // every route did the same thing to a copy: one route's count is the answer
+)
+
+// Route is one statement for one target.
+type Route struct {
+	Target int    // index in rule.Set.Targets
+	Node   int    // index in the first table's nodes, -1 when no sharded table is touched
+	SQL    string // the text to send
+	Same   bool   // SQL is the client's text, unchanged
+	// Args says which parameters go along; nil: all of them in their order.
+	Args []Arg
+}
+
+// Arg is one parameter of a route.
+type Arg struct {
+	Index int         // index into Input.Args, or -1
+	Value value.Value // when Index is -1
+}
+
+// Hint is what a SHARDINGSPHERE_HINT comment said.
+type Hint struct {
+	DatabaseValues map[string]value.Value // by lower-case table name; "" for all
+	TableValues    map[string]value.Value
+	DataSource     string
+	WriteOnly      bool
+	SkipRewrite    bool
+	DisableAudit   []string
+}
+
+// Refusal is why a statement is not run, in MySQL's terms.
+type Refusal struct {
+	Code   uint16 // MySQL error number
+	State  string // SQLSTATE
+	Reason string // what is not possible, and why
+	Way    string // what would work instead; may be empty
+}
+
+// Error returns reason and way out as one line.
+func (r *Refusal) Error() string {
+	if r.Way == "" {
+		return r.Reason
+	}
+	return r.Reason + "; " + r.Way
+}
+
+// MySQL error numbers that refusals carry.
+const (
+	CodeSyntax      = 1064 // ER_PARSE_ERROR
+	CodeUnsupported = 1235 // ER_NOT_SUPPORTED_YET
+	CodeNoPartition = 1526 // ER_NO_PARTITION_FOR_GIVEN_VALUE
+	CodeBadNull     = 1048 // ER_BAD_NULL_ERROR
+	CodeCount       = 1136 // ER_WRONG_VALUE_COUNT_ON_ROW
+)
+
+// unsupported refuses what several shards cannot answer like one server would.
+func unsupported(reason, way string) *Refusal {
+	return &Refusal{CodeUnsupported, "42000", reason, way}
+}

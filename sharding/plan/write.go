@@ -1,0 +1,158 @@
+package plan
+
+import (
+	"strings"
+
+	"github.com/pingcap/tidb/pkg/parser/ast"
+
+	"github.com/sidewire/sidewire/sharding/rule"
+)
+
+func (a *analysis) updateStatement(s *ast.UpdateStmt) {
+	b := &block{}
+	a.blocks = append(a.blocks, b)
+	if s.With != nil {
+		a.refuseShards("WITH")
+		a.with(s.With, b)
+	}
+	a.from(s.TableRefs.TableRefs, b, false, false, true)
+	b.filters = conjuncts(s.Where, b.filters)
+	a.subqueries(b, s.Where)
+	for _, x := range s.List {
+		a.subqueries(b, x.Expr)
+		a.assignment(x, b)
+	}
+	a.modify(s, b, s.Order != nil, s.Limit != nil, true)
+}
+
+// assignment refuses to move rows between shards and to change copies of a broadcast table one by one.
+func (a *analysis) assignment(x *ast.Assignment, b *block) {
+	t, _ := resolve(x.Column, b)
+	if t == nil || t.rule == nil {
+		for _, t := range b.tables {
+			if t.rule != nil && t.rule.Kind != rule.Single && (len(b.tables) > 1) {
+				a.refuse(unsupported("cannot tell which table column "+x.Column.Name.O+" belongs to", "write table."+x.Column.Name.O))
+				return
+			}
+		}
+		return
+	}
+	if t.sharded() && t.rule.Sharding(x.Column.Name.L) {
+		a.refuse(unsupported("changing sharding column "+x.Column.Name.O+" of "+t.rule.Name+" would move the row to another shard",
+			"delete the row and insert it again"))
+	}
+	if t.rule.Kind == rule.Broadcast && a.anySharded() {
+		a.refuse(unsupported("an UPDATE of broadcast table "+t.rule.Name+" joined with sharded tables would change each copy differently", ""))
+	}
+}
+
+func (a *analysis) anySharded() bool {
+	for _, t := range a.tables {
+		if t.sharded() {
+			return true
+		}
+	}
+	return false
+}
+
+func (a *analysis) deleteStatement(s *ast.DeleteStmt) {
+	b := &block{}
+	a.blocks = append(a.blocks, b)
+	if s.With != nil {
+		a.refuseShards("WITH")
+		a.with(s.With, b)
+	}
+	a.from(s.TableRefs.TableRefs, b, false, false, true)
+	b.filters = conjuncts(s.Where, b.filters)
+	a.subqueries(b, s.Where)
+	if s.IsMultiTable {
+		for _, n := range s.Tables.Tables {
+			a.deleted(n, b)
+		}
+	}
+	a.modify(s, b, s.Order != nil, s.Limit != nil, s.IsMultiTable)
+}
+
+func (a *analysis) deleted(n *ast.TableName, b *block) {
+	for _, t := range b.tables {
+		if strings.EqualFold(t.name, n.Name.O) && t.rule != nil && t.rule.Kind == rule.Broadcast && a.anySharded() {
+			a.refuse(unsupported("a DELETE from broadcast table "+t.rule.Name+" joined with sharded tables would change each copy differently", ""))
+		}
+	}
+}
+
+// modify places an UPDATE or DELETE.
+func (a *analysis) modify(stmt ast.StmtNode, b *block, order, limit, aliases bool) {
+	if limit {
+		a.refuseShards("LIMIT in an UPDATE or DELETE")
+	}
+	a.place()
+	a.nameEdits(stmt, aliases)
+	if a.err != nil || len(a.st.groups) > 0 {
+		return
+	}
+	if a.onlyBroadcast() {
+		a.copies(stmt)
+	}
+}
+
+// onlyBroadcast reports that the statement's tables are all broadcast.
+func (a *analysis) onlyBroadcast() bool {
+	any := false
+	for _, t := range a.tables {
+		if t.rule == nil {
+			continue
+		}
+		if t.rule.Kind != rule.Broadcast {
+			return false
+		}
+		any = true
+	}
+	return any
+}
+
+// copies runs a write on every target, if it does the same everywhere.
+func (a *analysis) copies(stmt ast.StmtNode) {
+	for _, t := range a.tables {
+		if t.rule == nil && t.node != nil {
+			a.refuse(unsupported("writing a broadcast table from tables outside the virtual database", ""))
+			return
+		}
+	}
+	v := &varying{}
+	stmt.Accept(v)
+	if v.name != "" {
+		a.refuse(unsupported(v.name+" in a write to a broadcast table would give each copy another value", "compute it in the application"))
+		return
+	}
+	a.st.targets = a.st.targets[:0]
+	for i := range a.Rules.Targets {
+		a.st.targets = append(a.st.targets, i)
+	}
+	a.st.first = true
+}
+
+// varying finds what has another value on every server or at every call.
+type varying struct{ name string }
+
+var varyingFunctions = map[string]bool{
+	"rand": true, "uuid": true, "uuid_short": true, "sysdate": true, "now": true, "current_timestamp": true, "curdate": true,
+	"curtime": true, "current_date": true, "current_time": true, "localtime": true, "localtimestamp": true, "unix_timestamp": true,
+	"utc_timestamp": true, "utc_date": true, "utc_time": true, "connection_id": true, "last_insert_id": true, "row_count": true,
+	"found_rows": true, "get_lock": true, "release_lock": true, "random_bytes": true, "sleep": true, "user": true, "current_user": true,
+	"session_user": true, "system_user": true, "version": true, "gen_random_uuid": true,
+}
+
+func (v *varying) Enter(n ast.Node) (ast.Node, bool) {
+	switch x := n.(type) {
+	case *ast.FuncCallExpr:
+		if varyingFunctions[x.FnName.L] && (x.FnName.L != "unix_timestamp" || len(x.Args) == 0) {
+			v.name = strings.ToUpper(x.FnName.O) + "()"
+		}
+	case *ast.VariableExpr:
+		v.name = "@" + x.Name
+	}
+	return n, v.name != ""
+}
+
+func (v *varying) Leave(n ast.Node) (ast.Node, bool) { return n, true }
