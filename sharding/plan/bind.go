@@ -65,6 +65,10 @@ func (st *Statement) sql(in *Input, out *Execution, picks []int, limit *limitPla
 func (st *Statement) bindGroups(in *Input, out *Execution) {
 	d := decider{in: in, st: st, scratch: out.scratch}
 	defer func() { out.scratch = d.scratch }()
+	if st.all {
+		st.everywhere(in, out)
+		return
+	}
 	if len(st.groups) == 1 {
 		nodes := d.nodes(&st.groups[0])
 		st.spread(in, out, nodes, &d)
@@ -94,6 +98,16 @@ func (st *Statement) bindGroups(in *Input, out *Execution) {
 	if out.Refusal = st.beside(target); out.Refusal == nil {
 		out.Routes = append(out.Routes, Route{Target: target, Node: picks[0], SQL: st.sql(in, out, picks, nil)})
 	}
+}
+
+// everywhere runs a structure change on every node.
+func (st *Statement) everywhere(in *Input, out *Execution) {
+	g := &st.groups[0]
+	for n := range g.table.Nodes {
+		picks := [1]int{n}
+		out.Routes = append(out.Routes, Route{Target: g.table.Nodes[n].Target, Node: n, SQL: st.sql(in, out, picks[:], nil)})
+	}
+	out.Affected = First
 }
 
 // onTarget returns a node of the table on the target, or any when target is -1.
