@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"time"
 
 	"github.com/sidewire/sidewire/gateway/admin"
 	"github.com/sidewire/sidewire/gateway/cluster"
@@ -33,6 +34,7 @@ func (g *Gateway) Apply(s *config.Snapshot) []config.Problem {
 	before := *g.living.Load()
 	next := maps.Clone(before)
 	fresh, problems := g.attach(s, next)
+	g.warm(fresh, next)
 	sockets, more := g.bindNew(s)
 	problems = append(append(problems, more...), g.bindAdmin(s)...)
 	if len(problems) > 0 {
@@ -92,7 +94,7 @@ func (g *Gateway) attach(s *config.Snapshot, into map[string]*attached) (fresh [
 			continue
 		}
 		p := g.protocols[c.Protocol]
-		a := &attached{cluster: cluster.New(c, p, cluster.Deps{Log: g.log, Rand: g.Rand})}
+		a := &attached{cluster: cluster.New(c, p, cluster.Deps{Log: g.log, Rand: g.Rand, Now: g.Now, Zone: g.zone})}
 		into[c.Name] = a
 		fresh = append(fresh, c.Name)
 		up, err := p.Upstream(g, a.cluster)
@@ -103,6 +105,31 @@ func (g *Gateway) attach(s *config.Snapshot, into map[string]*attached) (fresh [
 		a.upstream = up
 	}
 	return fresh, problems
+}
+
+// warmTime bounds how long new clusters hold a configuration back while their names are looked up.
+const warmTime = time.Second
+
+// warm waits until new clusters know their endpoints, so that the first session finds some. A name that cannot be looked up
+// does not hold the rest back for longer than warmTime.
+func (g *Gateway) warm(fresh []string, in map[string]*attached) {
+	limit := time.NewTimer(warmTime)
+	defer limit.Stop()
+	for _, name := range fresh {
+		select {
+		case <-in[name].cluster.Resolved():
+		case <-limit.C:
+			return
+		}
+	}
+}
+
+// zone is where the configuration in force says this process is.
+func (g *Gateway) zone() string {
+	if s := g.Snapshot(); s != nil {
+		return s.Node.Zone
+	}
+	return ""
 }
 
 // bindNew binds the addresses that are not bound yet.

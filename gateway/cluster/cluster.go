@@ -1,8 +1,11 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,20 +24,37 @@ type Cluster struct {
 	endpoints atomic.Pointer[[]*Endpoint]
 	turn      atomic.Uint64 // round robin
 
-	mu      sync.Mutex // guards what follows, and changes of the pointers above
-	changed chan struct{}
-	closed  bool
-	probes  sync.WaitGroup
+	mu        sync.Mutex // guards what follows, and changes of the pointers above
+	changed   chan struct{}
+	resolved  chan struct{} // closed once the names of the configuration have been looked up
+	resolving *resolving
+	unresolve context.CancelFunc // ends resolving
+	closed    bool
+	probes    sync.WaitGroup // probes and resolving
 }
 
 // Deps is what a cluster needs of its process. Clock and randomness are passed in so that tests decide them.
 type Deps struct {
 	Log  *slog.Logger
 	Rand func() uint64 // uniform
+	Now  func() time.Time
+	// Resolver looks names up; nil is the system's.
+	Resolver Resolver
+	// Zone is where this process is; nil or empty when nobody said.
+	Zone func() string
 }
 
 // New makes a living cluster and begins to probe its endpoints. Close ends it.
 func New(c *config.Cluster, p Prober, d Deps) *Cluster {
+	if d.Resolver == nil {
+		d.Resolver = &DNS{}
+	}
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	if d.Zone == nil {
+		d.Zone = func() string { return "" }
+	}
 	cl := &Cluster{name: c.Name, deps: d, probe: p, changed: make(chan struct{})}
 	cl.endpoints.Store(&[]*Endpoint{})
 	cl.Update(c)
@@ -81,33 +101,75 @@ func (c *Cluster) Update(next *config.Cluster) {
 		c.mu.Unlock()
 		return
 	}
+	c.config.Store(next)
+	var known map[string][]config.Endpoint
+	if c.resolving != nil {
+		c.unresolve()
+		known, c.resolving = c.resolving.known, nil
+	}
+	c.resolved = make(chan struct{})
+	if !names(next) {
+		close(c.resolved)
+		c.mu.Unlock()
+		c.setEndpoints(next, next.Endpoints)
+		return
+	}
+	r := &resolving{cluster: c, conf: next, known: maps.Clone(known), wake: make(chan struct{}, 1)}
+	if r.known == nil {
+		r.known = map[string][]config.Endpoint{}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	c.resolving, c.unresolve = r, cancel
+	resolved := c.resolved
+	c.probes.Add(1)
+	go func() {
+		defer c.probes.Done()
+		r.run(ctx, resolved)
+	}()
+	c.mu.Unlock()
+}
+
+// Resolved is closed once every name of the configuration has been looked up, found or not.
+func (c *Cluster) Resolved() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.resolved
+}
+
+// setEndpoints makes the endpoints those of a list, unless the configuration it belongs to is no longer in force.
+func (c *Cluster) setEndpoints(of *config.Cluster, to []config.Endpoint) {
+	c.mu.Lock()
+	if c.closed || c.config.Load() != of {
+		c.mu.Unlock()
+		return
+	}
 	old := map[string]*Endpoint{}
 	for _, e := range c.Endpoints() {
 		old[e.address] = e
 	}
-	c.config.Store(next)
-	list := make([]*Endpoint, 0, len(next.Endpoints))
-	for _, ec := range next.Endpoints {
+	list := make([]*Endpoint, 0, len(to))
+	same := len(to) == len(old)
+	for _, ec := range to {
 		e := old[ec.Address]
 		delete(old, ec.Address)
 		if e == nil {
-			e = newEndpoint(c, ec)
-			if !next.Health.Disabled && c.probe != nil {
-				c.startProbe(e)
-			}
+			same = false
+			e = newEndpoint(ec)
 		}
-		e.config.Store(&ec)
+		if before := e.config.Swap(&ec); !reflect.DeepEqual(*before, ec) {
+			same = false
+		}
 		list = append(list, e)
+		c.keepProbing(e)
 	}
 	c.endpoints.Store(&list)
 	c.mu.Unlock()
 	for _, e := range old {
 		e.stop()
 	}
-	for _, e := range list {
-		e.restartProbe(c)
+	if !same {
+		c.announce()
 	}
-	c.announce()
 }
 
 // Close stops the probes and waits for them. Connections that others hold stay.
@@ -115,29 +177,14 @@ func (c *Cluster) Close() {
 	c.mu.Lock()
 	c.closed = true
 	list := c.Endpoints()
+	if c.unresolve != nil {
+		c.unresolve()
+	}
 	c.mu.Unlock()
 	for _, e := range list {
 		e.stop()
 	}
 	c.probes.Wait()
-}
-
-// Report is passive health: what a session saw of an endpoint, nil for a good answer.
-//
-// Only failures to reach it count, not errors that it answers. Enough of them in a row leave it out at once, ahead of the
-// next probe, which alone brings it back; without probes nothing would, so then reports do not count.
-func (c *Cluster) Report(e *Endpoint, err error) {
-	if err == nil {
-		if e.failures.Load() != 0 {
-			e.failures.Store(0)
-		}
-		return
-	}
-	h := c.Config().Health
-	if n := e.failures.Add(1); !h.Disabled && int(n) >= h.Unhealthy && e.healthy.CompareAndSwap(true, false) {
-		c.deps.Log.Warn("endpoint left out", "cluster", c.name, "endpoint", e.address, "failures", n, "error", err)
-		c.announce()
-	}
 }
 
 // ErrClosed is the answer of a cluster that a reconfiguration removed.

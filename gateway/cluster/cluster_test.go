@@ -70,10 +70,15 @@ func conf(balance string, addresses ...string) *config.Cluster {
 
 func start(t *testing.T, conf *config.Cluster) (*Cluster, *oracle) {
 	t.Helper()
+	return startWith(t, conf, nil)
+}
+
+func startWith(t *testing.T, conf *config.Cluster, r Resolver) (*Cluster, *oracle) {
+	t.Helper()
 	o := &oracle{answers: map[string]answer{}, asked: map[string]int{}}
 	n := uint64(0)
 	var mu sync.Mutex
-	c := New(conf, o, Deps{Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Rand: func() uint64 {
+	c := New(conf, o, Deps{Resolver: r, Zone: func() string { return "here" }, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Rand: func() uint64 {
 		mu.Lock()
 		defer mu.Unlock()
 		n = n*6364136223846793005 + 1442695040888963407 // Knuth's LCG: repeatable
@@ -209,6 +214,7 @@ func TestUpdateKeepsWhatStays(t *testing.T) {
 func TestReportsLeaveOutAheadOfTheProbe(t *testing.T) {
 	slow := conf("random", "a:1", "b:1")
 	slow.Health.Interval = config.Duration(time.Hour)
+	slow.Ejection = config.Ejection{Failures: 2, Time: config.Duration(time.Hour), MaxPercent: 50}
 	c, _ := start(t, slow)
 	a := c.Endpoint("a:1")
 	until(t, c, "the first probe", func() bool { return a.State() != nil })
@@ -222,14 +228,103 @@ func TestReportsLeaveOutAheadOfTheProbe(t *testing.T) {
 	if a.Healthy() {
 		t.Fatal("not left out")
 	}
-	slow = conf("random", "a:1")
-	slow.Health.Disabled = true
-	d, _ := start(t, slow)
-	for range 10 {
-		d.Report(d.Endpoint("a:1"), io.ErrUnexpectedEOF)
+	for range 2 {
+		c.Report(c.Endpoint("b:1"), io.ErrUnexpectedEOF)
 	}
-	if !d.Endpoint("a:1").Healthy() {
-		t.Fatal("left out without a probe that could bring it back")
+	if !c.Endpoint("b:1").Healthy() {
+		t.Fatal("more than half were ejected")
+	}
+}
+
+func TestEjectionEnds(t *testing.T) {
+	quick := conf("random", "a:1", "b:1")
+	quick.Health.Disabled = true
+	quick.Ejection = config.Ejection{Failures: 1, Time: config.Duration(time.Millisecond), MaxPercent: 50}
+	c, _ := start(t, quick)
+	a := c.Endpoint("a:1")
+	c.Report(a, io.ErrUnexpectedEOF)
+	until(t, c, "the time to pass", a.Healthy)
+
+	probed := conf("random", "a:1", "b:1")
+	probed.Ejection = config.Ejection{Failures: 1, Time: config.Duration(time.Hour), MaxPercent: 50}
+	d, _ := start(t, probed)
+	b := d.Endpoint("b:1")
+	d.Report(b, io.ErrUnexpectedEOF)
+	until(t, d, "a good probe to end it", b.Healthy)
+}
+
+func TestPanicThreshold(t *testing.T) {
+	c := conf("random", "a:1", "b:1", "c:1", "d:1")
+	c.Health.Panic = 50
+	d, o := start(t, c)
+	down := func(address string) {
+		o.set(address, answer{err: errors.New("down")})
+		until(t, d, address, func() bool { return !d.Endpoint(address).Healthy() })
+	}
+	spread := func() int {
+		seen := map[string]bool{}
+		for range 200 {
+			e, err := d.Pick(Want{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen[e.Address()] = true
+		}
+		return len(seen)
+	}
+	down("a:1")
+	down("b:1")
+	if n := spread(); n != 2 {
+		t.Fatalf("with half of them healthy %d are used", n)
+	}
+	down("c:1")
+	if n := spread(); n != 4 {
+		t.Fatalf("with a quarter healthy %d are used", n)
+	}
+}
+
+func TestLocalZoneFirst(t *testing.T) {
+	c := conf("random", "a:1", "b:1", "c:1")
+	c.LocalZone = true
+	c.Endpoints[1].Zone, c.Endpoints[2].Zone = "here", "here"
+	d, o := start(t, c)
+	o.set("b:1", answer{err: errors.New("down")})
+	until(t, d, "b to fail", func() bool { return !d.Endpoint("b:1").Healthy() })
+	for range 50 {
+		if e, _ := d.Pick(Want{}); e.Address() != "c:1" {
+			t.Fatalf("picked %s", e.Address())
+		}
+	}
+	o.set("c:1", answer{err: errors.New("down")})
+	until(t, d, "c to fail", func() bool { return !d.Endpoint("c:1").Healthy() })
+	if e, _ := d.Pick(Want{}); e.Address() != "a:1" {
+		t.Fatalf("picked %s with its own zone out", e.Address())
+	}
+}
+
+func TestLatencyPrefersTheQuick(t *testing.T) {
+	d, _ := start(t, conf("latency", "a:1", "b:1"))
+	d.Observe(d.Endpoint("a:1"), time.Millisecond)
+	d.Observe(d.Endpoint("b:1"), 50*time.Millisecond)
+	count := 0
+	for range 1000 {
+		if e, _ := d.Pick(Want{}); e.Address() == "a:1" {
+			count++
+		}
+	}
+	if count < 700 { // two are drawn with repetition: a quarter of the draws leave no choice
+		t.Fatalf("the quick one got %d of 1000", count)
+	}
+	var l latency
+	now := time.Unix(0, 0)
+	l.observe(time.Second, now)
+	l.observe(time.Millisecond, now.Add(time.Second))
+	if at := time.Duration(l.at(now.Add(time.Second))); at < 500*time.Millisecond {
+		t.Fatalf("a peak was forgotten at once: %v", at)
+	}
+	l.observe(2*time.Second, now.Add(2*time.Second))
+	if at := time.Duration(l.at(now.Add(2 * time.Second))); at != 2*time.Second {
+		t.Fatalf("a new peak was not taken at once: %v", at)
 	}
 }
 

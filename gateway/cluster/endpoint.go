@@ -17,23 +17,34 @@ type Endpoint struct {
 
 	// Accessed atomically.
 	config   atomic.Pointer[config.Endpoint]
-	healthy  atomic.Bool
+	health   atomic.Uint32 // one word: healthy is zero
 	role     atomic.Uint32
 	lag      atomic.Int64
 	failures atomic.Int32
 	inflight atomic.Int64
+	conns    atomic.Int64 // connections that count against the cluster's limit
+	latency  latency
 	state    atomic.Pointer[State]
 	problem  atomic.Pointer[string] // why the last probe failed
-	probing  atomic.Pointer[probing]
+
+	// Guarded by the cluster's mu.
+	probing   *probing
+	ejections int // in a row
+	ejected   *time.Timer
 }
 
-func newEndpoint(c *Cluster, ec config.Endpoint) *Endpoint {
+// Reasons for which an endpoint is out; bits of one word, so that asking is one load.
+const (
+	failedProbes = 1 << iota
+	ejectedByUse
+)
+
+func newEndpoint(ec config.Endpoint) *Endpoint {
 	e := &Endpoint{address: ec.Address}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.config.Store(&ec)
-	e.healthy.Store(true) // until a probe says otherwise: a start must not wait for the first round of probes
 	e.lag.Store(-1)
-	return e
+	return e // healthy until a probe says otherwise: a start must not wait for the first round of probes
 }
 
 // Address is where the server listens: host:port or unix:/path.
@@ -43,7 +54,21 @@ func (e *Endpoint) Address() string { return e.address }
 func (e *Endpoint) Config() *config.Endpoint { return e.config.Load() }
 
 // Healthy reports whether the endpoint may serve.
-func (e *Endpoint) Healthy() bool { return e.healthy.Load() }
+func (e *Endpoint) Healthy() bool { return e.health.Load() == 0 }
+
+// Ejected reports whether failures of sessions left it out.
+func (e *Endpoint) Ejected() bool { return e.health.Load()&ejectedByUse != 0 }
+
+// set raises or clears a reason and reports whether that changed what Healthy says.
+func (e *Endpoint) set(reason uint32, on bool) (changed bool) {
+	var old uint32
+	if on {
+		old = e.health.Or(reason)
+		return old == 0
+	}
+	old = e.health.And(^reason)
+	return old != 0 && old&^reason == 0
+}
 
 // Role is what the last probe found, or what was configured until one has.
 func (e *Endpoint) Role() Role {

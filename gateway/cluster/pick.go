@@ -31,11 +31,20 @@ func (e *NoEndpoint) Error() string {
 func (c *Cluster) Pick(w Want) (*Endpoint, error) {
 	all := c.Endpoints()
 	var room [16]*Endpoint
+	conf := c.Config()
 	fit := c.matching(all, w, true, room[:0])
-	if len(fit) == 0 {
-		fit = c.matching(all, w, false, room[:0])
+	if len(fit) == 0 || conf.Health.Panic > 0 {
+		var other [16]*Endpoint
+		if whole := c.matching(all, w, false, other[:0]); len(fit)*100 < len(whole)*max(1, conf.Health.Panic) {
+			fit = whole
+		}
+	}
+	if conf.LocalZone && len(fit) > 1 {
+		fit = local(fit, c.deps.Zone())
 	}
 	switch {
+	case len(all) == 0:
+		return nil, &NoEndpoint{c.name, w.Role, "no address is known for its names"}
 	case len(fit) == 0:
 		return nil, &NoEndpoint{c.name, w.Role, fmt.Sprintf("none of its %d endpoints is one", len(all))}
 	case w.Role == Primary && len(fit) > 1:
@@ -80,6 +89,8 @@ func (c *Cluster) balance(fit []*Endpoint) *Endpoint {
 		return fit[0]
 	}
 	switch c.Config().Balance {
+	case "latency":
+		return c.quickest(fit, uint64(total))
 	case "round_robin":
 		return weighted(fit, c.turn.Add(1)%uint64(total))
 	case "random":
@@ -92,6 +103,35 @@ func (c *Cluster) balance(fit []*Endpoint) *Endpoint {
 		return b
 	}
 	return a
+}
+
+// quickest is the better of two by expected wait: recent latency, which jumps up at once and comes down slowly, times the
+// work that is under way. An endpoint that nobody asked yet is asked.
+func (c *Cluster) quickest(fit []*Endpoint, total uint64) *Endpoint {
+	r, now := c.deps.Rand(), c.deps.Now()
+	a, b := weighted(fit, r%total), weighted(fit, (r>>32)%total)
+	if b.latency.at(now)*float64(b.Inflight()+1) < a.latency.at(now)*float64(a.Inflight()+1) {
+		return b
+	}
+	return a
+}
+
+// local keeps the endpoints of a zone, or all when none is there.
+func local(fit []*Endpoint, zone string) []*Endpoint {
+	if zone == "" {
+		return fit
+	}
+	n := 0
+	for i, e := range fit {
+		if e.Config().Zone == zone {
+			fit[i], fit[n] = fit[n], fit[i]
+			n++
+		}
+	}
+	if n == 0 {
+		return fit
+	}
+	return fit[:n]
 }
 
 func weighted(fit []*Endpoint, n uint64) *Endpoint {

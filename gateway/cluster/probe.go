@@ -28,41 +28,34 @@ type probing struct {
 	cancel context.CancelFunc
 }
 
-// startProbe begins probing e. c.mu is held.
-func (c *Cluster) startProbe(e *Endpoint) {
+// keepProbing sees to it that e is probed as the configuration in force says: a probe that stands on an older one
+// (credentials, intervals, TLS) begins anew. c.mu is held.
+func (c *Cluster) keepProbing(e *Endpoint) {
+	now := c.Config()
+	if e.probing != nil {
+		if e.probing.config == now {
+			return
+		}
+		e.probing.cancel()
+		e.probing = nil
+	}
+	if now.Health.Disabled || c.probe == nil {
+		e.set(failedProbes, false)
+		return
+	}
 	ctx, cancel := context.WithCancel(e.ctx)
-	e.probing.Store(&probing{config: c.Config(), cancel: cancel})
+	e.probing = &probing{config: now, cancel: cancel}
 	c.probes.Add(1)
 	go func() {
 		defer c.probes.Done()
-		c.probeLoop(ctx, e)
+		c.probeLoop(ctx, e, now)
 	}()
 }
 
-// restartProbe begins anew when what the probe stands on (credentials, intervals, TLS) has changed.
-func (e *Endpoint) restartProbe(c *Cluster) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	p, now := e.probing.Load(), c.Config()
-	if c.closed || (p != nil && p.config == now) {
-		return
-	}
-	if p != nil {
-		p.cancel()
-		e.probing.Store(nil)
-	}
-	if now.Health.Disabled || c.probe == nil {
-		e.healthy.Store(true)
-		return
-	}
-	c.startProbe(e)
-}
-
-func (c *Cluster) probeLoop(ctx context.Context, e *Endpoint) {
-	conf := c.Config()
+func (c *Cluster) probeLoop(ctx context.Context, e *Endpoint, conf *config.Cluster) {
 	probe := c.probe.NewProbe(conf, *e.Config())
 	defer probe.Close()
-	dial := func(ctx context.Context) (net.Conn, error) { return c.Dial(ctx, e) }
+	dial := func(ctx context.Context) (net.Conn, error) { return c.dial(ctx, e, true) }
 	good, bad := 0, 0
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -81,7 +74,7 @@ func (c *Cluster) probeLoop(ctx context.Context, e *Endpoint) {
 		} else {
 			good, bad = good+1, 0
 		}
-		c.learn(e, state, err, good, bad)
+		c.learn(ctx, e, conf.Health, state, err, good, bad)
 		// A tenth of jitter keeps many sidecars from asking one server in step.
 		interval := conf.Health.Interval.Std()
 		timer.Reset(interval - interval/20 + time.Duration(c.deps.Rand()%uint64(interval/10+1)))
@@ -99,31 +92,40 @@ func (c *Cluster) ask(ctx context.Context, p Probe, dial func(context.Context) (
 	return p.Ask(ctx, dial)
 }
 
-// learn applies one probe's answer; good and bad are how many of their kind came in a row.
-func (c *Cluster) learn(e *Endpoint, s State, err error, good, bad int) {
-	h := c.Config().Health
+// learn applies one probe's answer; good and bad are how many of their kind came in a row. An answer that comes after its
+// probe was replaced is not applied: it belongs to a configuration that is gone.
+func (c *Cluster) learn(ctx context.Context, e *Endpoint, h config.Health, s State, err error, good, bad int) {
+	c.mu.Lock()
+	if ctx.Err() != nil {
+		c.mu.Unlock()
+		return
+	}
 	changed := false
 	if err != nil {
 		text := err.Error()
 		e.problem.Store(&text)
-		if bad >= h.Unhealthy && e.healthy.CompareAndSwap(true, false) {
+		if bad >= h.Unhealthy && e.set(failedProbes, true) {
 			changed = true
 			c.deps.Log.Warn("endpoint unhealthy", "cluster", c.name, "endpoint", e.address, "error", err)
 		}
 	} else {
 		e.problem.Store(nil)
-		e.failures.Store(0)
 		e.lag.Store(int64(s.Lag))
 		e.state.Store(&s)
 		if Role(e.role.Swap(uint32(s.Role))) != s.Role {
 			changed = true
 			c.deps.Log.Info("endpoint role", "cluster", c.name, "endpoint", e.address, "role", s.Role.String())
 		}
-		if good >= h.Healthy && e.healthy.CompareAndSwap(false, true) {
-			changed = true
-			c.deps.Log.Info("endpoint healthy", "cluster", c.name, "endpoint", e.address)
+		if good >= h.Healthy {
+			e.failures.Store(0)
+			back := e.set(failedProbes, false)
+			if c.readmit(e) || back {
+				changed = true
+				c.deps.Log.Info("endpoint healthy", "cluster", c.name, "endpoint", e.address)
+			}
 		}
 	}
+	c.mu.Unlock()
 	if changed {
 		c.announce()
 	}

@@ -89,7 +89,9 @@ func checkEndpoints(c *Cluster, at Path) []Problem {
 	}
 	seen := map[string]Path{}
 	for i, e := range c.Endpoints {
-		if bad := checkAddress(e.Address, false); bad != "" {
+		if c.Resolve == "srv" && !strings.Contains(e.Address, ":") && e.Address != "" {
+			// The name of SRV records brings its own ports.
+		} else if bad := checkAddress(e.Address, false); bad != "" {
 			problems = append(problems, at.Index(i).Problem("%s", bad))
 			continue
 		}

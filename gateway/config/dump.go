@@ -17,7 +17,7 @@ func (s *Snapshot) Dump() map[string]any {
 		clusters = append(clusters, dumpBlock(c, c.Protocol, c.Block, c.Origin, c.Hash))
 	}
 	out := map[string]any{
-		"version": s.Version, "admin": dump(reflect.ValueOf(s.Admin)), "access_log": dump(reflect.ValueOf(s.AccessLog)),
+		"version": s.Version, "node": dump(reflect.ValueOf(s.Node)), "admin": dump(reflect.ValueOf(s.Admin)), "access_log": dump(reflect.ValueOf(s.AccessLog)),
 		"drain": dump(reflect.ValueOf(s.Drain)), "listeners": listeners, "clusters": clusters,
 	}
 	for _, r := range s.Resources() {

@@ -6,6 +6,7 @@ import (
 
 // Model is a whole configuration as its author wrote it: decoded, references not yet checked.
 type Model struct {
+	Node      Node      `yaml:"node" doc:"Who and where this process is."`
 	Admin     Admin     `yaml:"admin" doc:"The HTTP interface for operators, probes and Prometheus."`
 	AccessLog AccessLog `yaml:"access_log" doc:"One JSON line a statement, command or request."`
 	Drain     Drain     `yaml:"drain" doc:"How the process ends."`
@@ -22,6 +23,13 @@ func (m *Model) SetDefaults() {
 	m.Admin.Address = "127.0.0.1:9901"
 	m.AccessLog.Sample = 1
 	m.Drain.Timeout = Duration(30e9)
+}
+
+// Node is who and where this process is.
+type Node struct {
+	ID      string `yaml:"id" doc:"A name for logs and control planes."`
+	Cluster string `yaml:"cluster" doc:"The name of the group it belongs to."`
+	Zone    string `yaml:"zone" doc:"Its zone, compared with the zones of endpoints."`
 }
 
 // Admin configures the HTTP admin interface.
@@ -100,8 +108,14 @@ type Cluster struct {
 	Name           string     `yaml:"name" required:"true"`
 	Endpoints      []Endpoint `yaml:"endpoints" required:"true" doc:"Addresses, or mappings with address, zone, weight and role."`
 	ConnectTimeout Duration   `yaml:"connect_timeout" doc:"For the TCP connection and the TLS handshake." default:"3s"`
-	Balance        string     `yaml:"balance" enum:"round_robin|least_requests|random" doc:"How an endpoint is chosen where the protocol leaves a choice." default:"least_requests"`
+	Resolve        string     `yaml:"resolve" enum:"first|all|srv" doc:"What a DNS name stands for: first, one server, looked up at every connection; all, a server an address (A and AAAA), looked up when they expire and when one fails; srv, the servers of its SRV records." default:"first"`
+	Balance        string     `yaml:"balance" enum:"round_robin|least_requests|random|latency" doc:"How an endpoint is chosen where the protocol leaves a choice." default:"least_requests"`
+	LocalZone      bool       `yaml:"local_zone" doc:"Prefer endpoints in the zone of node.zone while one of them is healthy."`
 	Health         Health     `yaml:"health"`
+	Ejection       Ejection   `yaml:"ejection"`
+	Limits         Breaker    `yaml:"limits"`
+	KeepAlive      KeepAlive  `yaml:"keepalive"`
+	Proxy          string     `yaml:"proxy_protocol" enum:"v1|v2" doc:"Begin connections with a PROXY header that names the client; connections that serve many clients say LOCAL."`
 	TLS            *ClientTLS `yaml:"tls" doc:"Speak TLS towards the endpoints."`
 
 	Protocol string `yaml:"-"`
@@ -114,7 +128,10 @@ type Cluster struct {
 func (c *Cluster) SetDefaults() {
 	c.ConnectTimeout = Duration(3e9)
 	c.Balance = "least_requests"
+	c.Resolve = "first"
 	c.Health = Health{Interval: Duration(2e9), Timeout: Duration(1e9), Unhealthy: 3, Healthy: 1}
+	c.Ejection = Ejection{Failures: 3, Time: Duration(10e9), MaxPercent: 50}
+	c.KeepAlive = KeepAlive{Idle: Duration(60e9), Interval: Duration(15e9), Count: 4}
 }
 
 // Health configures active probes; each protocol asks its own question.
@@ -124,6 +141,27 @@ type Health struct {
 	Timeout   Duration `yaml:"timeout" default:"1s"`
 	Unhealthy int      `yaml:"unhealthy" min:"1" doc:"Failures in a row until an endpoint is left out." default:"3"`
 	Healthy   int      `yaml:"healthy" min:"1" doc:"Answers in a row until it serves again." default:"1"`
+	Panic     int      `yaml:"panic_percent" min:"0" max:"100" doc:"When a smaller share of the endpoints is healthy, all are used; 0: only when none is." default:"0"`
+}
+
+// Ejection configures what sessions' own failures to reach an endpoint do, ahead of its next probe.
+type Ejection struct {
+	Failures   int      `yaml:"failures" min:"0" doc:"In a row, until the endpoint is left out; 0: never." default:"3"`
+	Time       Duration `yaml:"time" doc:"How long, times the ejections in a row, at most 30 of them; a good probe ends it sooner." default:"10s"`
+	MaxPercent int      `yaml:"max_percent" min:"0" max:"100" doc:"Of the endpoints that may be out this way at once." default:"50"`
+}
+
+// Breaker bounds what one endpoint is burdened with.
+type Breaker struct {
+	Connections int `yaml:"connections" min:"0" doc:"To one endpoint at once, probes not counted; more are refused. 0: no limit." default:"0"`
+}
+
+// KeepAlive configures TCP keep-alive towards endpoints.
+type KeepAlive struct {
+	Disabled bool     `yaml:"disabled"`
+	Idle     Duration `yaml:"idle" default:"60s"`
+	Interval Duration `yaml:"interval" default:"15s"`
+	Count    int      `yaml:"count" min:"1" default:"4"`
 }
 
 // ClientTLS is how sidewire verifies and proves itself to servers.
@@ -145,6 +183,9 @@ type Endpoint struct {
 	Role     string            `yaml:"role" enum:"primary|replica" json:"role,omitempty" doc:"What it is until a probe finds out; empty: unknown."`
 	Name     string            `yaml:"name" json:"name,omitempty" doc:"The name that key hashing uses instead of the address."`
 	Metadata map[string]string `yaml:"metadata" json:"metadata,omitempty"`
+
+	// Host is the DNS name that the address was found by; it is what a certificate is checked against.
+	Host string `yaml:"-" json:"host,omitempty"`
 }
 
 // DecodeYAML takes an address alone, or a mapping.

@@ -10,6 +10,7 @@ import (
 
 // Snapshot is one immutable, compiled configuration. Everything reachable from it is read-only.
 type Snapshot struct {
+	Node      Node
 	Admin     Admin
 	AccessLog AccessLog
 	Drain     Drain
@@ -68,11 +69,11 @@ func (s *Snapshot) Resources() []*Resource {
 
 func newSnapshot(m *Model, prev *Snapshot) *Snapshot {
 	s := &Snapshot{
-		Admin: m.Admin, AccessLog: m.AccessLog, Drain: m.Drain, Files: m.Files,
+		Node: m.Node, Admin: m.Admin, AccessLog: m.AccessLog, Drain: m.Drain, Files: m.Files,
 		clusters: map[string]*Cluster{}, resources: map[string]*Resource{},
 	}
 	all := fnv.New64a()
-	writeValue(all, reflect.ValueOf([]any{m.Admin, m.AccessLog, m.Drain}))
+	writeValue(all, reflect.ValueOf([]any{m.Node, m.Admin, m.AccessLog, m.Drain}))
 	for _, c := range m.Clusters {
 		c.Hash = contentHash(c)
 		if prev != nil {

@@ -24,6 +24,7 @@ type Conn struct {
 	conn net.Conn        // read-only after Wrap
 	raw  syscall.RawConn // read-only after Wrap; nil: the standard library's own Read and Write serve
 
+	onClose     atomic.Pointer[func()]
 	interrupted atomic.Bool
 	interrupt   sync.Mutex // makes "flag and deadline" one step in Interrupt and Resume
 
@@ -67,7 +68,15 @@ func (c *Conn) LocalAddr() net.Addr  { return c.conn.LocalAddr() }
 func (c *Conn) RemoteAddr() net.Addr { return c.conn.RemoteAddr() }
 
 // Close closes the connection. A parked Read or Write returns net.ErrClosed.
-func (c *Conn) Close() error { return c.conn.Close() }
+func (c *Conn) Close() error {
+	if f := c.onClose.Swap(nil); f != nil {
+		(*f)()
+	}
+	return c.conn.Close()
+}
+
+// OnClose has f called once, at the first Close: whoever counts connections gets its place back.
+func (c *Conn) OnClose(f func()) { c.onClose.Store(&f) }
 
 // SetDeadline, SetReadDeadline and SetWriteDeadline behave as net.Conn's.
 func (c *Conn) SetDeadline(t time.Time) error      { return c.conn.SetDeadline(t) }

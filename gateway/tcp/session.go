@@ -80,7 +80,7 @@ func (t *handler) relay(ctx context.Context, c *listener.Conn, block *ListenerBl
 	entry.Endpoint = e.Address()
 	e.Begin()
 	defer e.End()
-	up, err := cl.Dial(ctx, e)
+	up, err := cl.Dial(cluster.WithClient(ctx, c.RemoteAddr(), c.LocalAddr()), e)
 	if err != nil {
 		return err
 	}
