@@ -15,6 +15,9 @@ type Prober interface {
 	NewProbe(c *config.Cluster, e config.Endpoint) Probe
 }
 
+// StartTLS is implemented by probers whose protocol begins TLS inside its own handshake: they are given plain connections.
+type StartTLS interface{ StartTLS() bool }
+
 // Probe asks one endpoint, again and again, from one goroutine.
 type Probe interface {
 	// Ask finds out how the endpoint is. dial opens a connection to it as Cluster.Dial does; ctx bounds the whole question.
@@ -56,6 +59,9 @@ func (c *Cluster) probeLoop(ctx context.Context, e *Endpoint, conf *config.Clust
 	probe := c.probe.NewProbe(conf, *e.Config())
 	defer probe.Close()
 	dial := func(ctx context.Context) (net.Conn, error) { return c.dial(ctx, e, true) }
+	if s, ok := c.probe.(StartTLS); ok && s.StartTLS() {
+		dial = func(ctx context.Context) (net.Conn, error) { return c.dialPlain(ctx, e, true) }
+	}
 	good, bad := 0, 0
 	timer := time.NewTimer(0)
 	defer timer.Stop()

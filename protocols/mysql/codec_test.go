@@ -67,6 +67,31 @@ func TestPackets(t *testing.T) {
 	}
 }
 
+// What a MariaDB 10.11 said to SET NAMES latin1.
+func TestTrackOfServer(t *testing.T) {
+	p := append([]byte{0, 0, 0, 2, 0x40, 0, 0, 0, 'b'}, "\x00\x1d\x15character_set_results\x06latin1\x00\x1c\x14character_set_client\x06latin1"+
+		"\x00 \x18character_set_connection\x06latin1\x02\x011"...)
+	ok, err := DecodeOK(p, SessionTrack)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	var again []byte
+	for rest := ok.Track; len(rest) > 0; {
+		c, next, err := TrackNext(rest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, again, rest = append(got, string(c.Name)+"="+string(c.Value)), AppendTrack(again, c), next
+	}
+	if s := strings.Join(got, " "); s != "character_set_results=latin1 character_set_client=latin1 character_set_connection=latin1 =1" {
+		t.Fatal(s)
+	}
+	if !bytes.Equal(again, ok.Track) {
+		t.Fatalf("%q became %q", ok.Track, again)
+	}
+}
+
 // The greeting of a MariaDB 10.11 and of a MySQL 8.0, as they came.
 func TestGreetingOfServers(t *testing.T) {
 	maria := unhex(t, `0a 352e352e352d31302e31312e362d4d61726961444200 0b000000 5a5a5a5a5a5a5a5a 00 fef7 2d 0200 ff81 15 000000000000 1d000000

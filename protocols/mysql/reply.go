@@ -93,13 +93,17 @@ func (r *Reply) Begin(cmd Command, caps Capability, seq byte) {
 // Done reports whether the reply is over.
 func (r *Reply) Done() bool { return r.state == replyDone }
 
-// InRows reports whether rows of a result set, or their end, are awaited: an
-// error may still take their place.
-func (r *Reply) InRows() bool { return r.state == replyRows }
-
-// Started reports whether any byte of the reply has passed.
-func (r *Reply) Started() bool {
-	return r.left > 0 || r.continued || r.Results > 0 || r.state > replyPrepare
+// ErrorFits reports whether the bytes that have passed are whole packets and an ERR packet may come next, with Seq as
+// its sequence number: whoever forwards the reply can end it so if the server is lost.
+func (r *Reply) ErrorFits() bool {
+	if r.left > 0 || r.continued {
+		return false
+	}
+	switch r.state {
+	case replyFirst, replyControl, replyPrepare, replyText, replyRows:
+		return true
+	}
+	return false
 }
 
 // Want is how many bytes Next must be given at once, beginning with those it
@@ -447,3 +451,6 @@ func (r *Reply) definitionsEOF(p []byte) (Event, error) {
 	}
 	return eventPassed, nil
 }
+
+// Seq is the sequence number of the packet that is awaited.
+func (r *Reply) Seq() byte { return r.seq }

@@ -36,6 +36,8 @@ func TrackNext(track []byte) (c Change, rest []byte, err error) {
 	case TrackVariable:
 		c.Name = b.lenencBytes()
 		c.Value = b.lenencBytes()
+	case TrackState:
+		c.Value = b.rest() // "1", without a length of its own
 	case TrackGTIDs:
 		b.u8() // encoding specification, 0 is the only one
 		c.Value = b.lenencBytes()
@@ -57,7 +59,11 @@ func AppendTrack(dst []byte, c Change) []byte {
 	case TrackGTIDs:
 		body = []byte{0}
 	}
-	body = AppendLenencBytes(body, c.Value)
+	if c.Kind == TrackState {
+		body = c.Value
+	} else {
+		body = AppendLenencBytes(body, c.Value)
+	}
 	dst = append(dst, byte(c.Kind))
 	return AppendLenencBytes(dst, body)
 }

@@ -1,0 +1,380 @@
+package mysql
+
+import (
+	"errors"
+	"time"
+
+	"github.com/sidewire/sidewire/gateway/telemetry"
+	wire "github.com/sidewire/sidewire/protocols/mysql"
+	"github.com/sidewire/sidewire/sharding/scan"
+)
+
+// command serves one command and reports whether the session goes on.
+func (s *session) command(raw, body []byte, seq byte) bool {
+	s.terms = s.handler.current.Load()
+	cmd := wire.Command(body[0])
+	start := s.began(cmd)
+	s.answer.sent, s.newPin = 0, ""
+	s.answer.err = nil
+	err := s.dispatch(cmd, raw, body, seq)
+	if errors.Is(err, errQuit) {
+		return false
+	}
+	on := true
+	if err != nil {
+		on = s.failedWith(err, seq)
+	}
+	s.ended(start)
+	return on
+}
+
+// errQuit is a client's orderly goodbye.
+var errQuit = errors.New("client quit")
+
+// began notes that a command runs, for idle timeouts, drains and the admin interface.
+func (s *session) began(cmd wire.Command) time.Time {
+	now := s.handler.host.Now()
+	s.active.Store(-1)
+	s.mu.Lock()
+	s.begun, s.doing = now, cmd.String()
+	s.mu.Unlock()
+	return now
+}
+
+func (s *session) ended(start time.Time) {
+	now := s.handler.host.Now()
+	s.handler.metrics.duration.Observe(now.Sub(start))
+	s.active.Store(now.UnixNano())
+	s.mu.Lock()
+	s.begun, s.doing = time.Time{}, ""
+	s.mu.Unlock()
+	if s.record {
+		s.log(start, now.Sub(start))
+	}
+}
+
+// failedWith tells the client what went wrong and reports whether the session can go on.
+func (s *session) failedWith(err error, seq byte) bool {
+	if s.over() || errors.Is(err, errClientGone) {
+		s.farewell(nil)
+		return false
+	}
+	at := seq + 1
+	if s.answer.sent > 0 {
+		at = s.answer.reply.Seq()
+	}
+	if errors.Is(err, errTorn) {
+		s.handler.host.Log().Warn("session ended", "listener", s.handler.name, "session", s.id, "error", err)
+		return false
+	}
+	e := clientFault(err)
+	s.answer.err = e
+	return s.reply(at, e) == nil
+}
+
+// dispatch serves a command up to the last byte of its answer. An error that it returns is still to be told.
+func (s *session) dispatch(cmd wire.Command, raw, body []byte, seq byte) error {
+	s.record = false
+	switch cmd {
+	case wire.ComQuit:
+		return errQuit
+	case wire.ComQuery:
+		return s.query(raw, body, seq)
+	case wire.ComStmtPrepare:
+		return s.prepare(raw, body, seq)
+	case wire.ComStmtExecute:
+		return s.execute(body, seq)
+	case wire.ComStmtLongData:
+		s.longData(raw, body, seq)
+		return nil
+	case wire.ComStmtClose:
+		s.closeStatement(body)
+		return nil
+	case wire.ComStmtReset:
+		return s.resetStatement(body, seq)
+	case wire.ComStmtFetch:
+		return s.fetch(raw, body, seq)
+	case wire.ComPing:
+		return s.ok(seq+1, wire.OK{})
+	case wire.ComInitDB, wire.ComFieldList, wire.ComStatistics, wire.ComProcessInfo, wire.ComDebug, wire.ComRefresh:
+		return s.run(raw, body, seq, s.present(), &effect{class: scan.Session, accounted: true})
+	case wire.ComProcessKill:
+		return s.processKill(body, seq)
+	case wire.ComSetOption:
+		return s.setOption(body, seq)
+	case wire.ComResetConnection:
+		s.forget()
+		return s.ok(seq+1, wire.OK{})
+	case wire.ComChangeUser:
+		return s.changeUser(body, seq)
+	default:
+		return fault(codeUnknownCommand, stateCommunication, "Unknown command: sidewire does not pass on %s (0x%02x)", cmd, byte(cmd))
+	}
+}
+
+// query serves COM_QUERY.
+func (s *session) query(raw, body []byte, seq byte) error {
+	sql := text(body[1:])
+	e, err := s.analyse(sql)
+	if err != nil {
+		return err
+	}
+	s.count(&e)
+	switch {
+	case e.multi && !s.caps.Has(wire.MultiStatements):
+		return fault(codeSyntax, stateSyntax, "You have an error in your SQL syntax: several statements in one text, which this client did not ask to be allowed")
+	case e.loadLocal && !(s.caps.Has(wire.LocalFiles) && s.terms.block.LocalInfile):
+		return fault(codeLoadLocal, stateSyntax, "Loading local data is disabled; this must be enabled on both the client and server sides")
+	case e.kills:
+		return s.killStatement(sql, &e, seq)
+	}
+	n, err := s.requirements(&e)
+	if err != nil {
+		return err
+	}
+	return s.run(raw, body, seq, n, &e)
+}
+
+// requirements is what a statement needs beyond what every statement of the session does.
+func (s *session) requirements(e *effect) (needs, error) {
+	n := s.present()
+	n.insertID = e.insertID
+	// What a statement asks about the one before is known only to the connection that ran it, except that nothing
+	// happened there.
+	n.exact = s.last != nil && (e.counts || e.diagnoses && (s.warnings > 0 || s.failed))
+	n.clean = e.diagnoses && !n.exact
+	return n, nil
+}
+
+// run passes a command to a connection that fits and its answer back.
+func (s *session) run(raw, body []byte, seq byte, n needs, e *effect) error {
+	return s.exchange(seq, n, e, 0, func(b *backend) ([]byte, error) {
+		if raw != nil {
+			return raw, nil
+		}
+		whole, _ := wire.AppendPacket(nil, 0, body) // 16 MB and more
+		return whole, nil
+	}, wire.Command(body[0]))
+}
+
+// exchange is the life of a command: a connection is taken and brought to the session's state, request says what to send
+// to it, the answer passes, and the connection is given back. What certainly was not executed is tried again elsewhere.
+func (s *session) exchange(seq byte, n needs, e *effect, virtual uint32, request func(*backend) ([]byte, error), cmd wire.Command) error {
+	for try := 1; ; try++ {
+		held := s.lease != nil
+		b, err := s.acquire(n)
+		if err != nil {
+			return err
+		}
+		sent, err := s.once(b, seq, n, e, virtual, request, cmd)
+		if err == nil {
+			s.after(b, e)
+			return nil
+		}
+		err = s.undone(b, err, e, sent, held)
+		if !errors.Is(err, errAgain) || try == maxTries {
+			return err
+		}
+	}
+}
+
+// maxTries bounds how often a statement is tried that was not executed.
+const maxTries = 3
+
+// errAgain means that a statement was certainly not executed, or may be executed twice without harm.
+var errAgain = errors.New("the connection was lost before the statement ran")
+
+// once tries a command on one connection. sent tells whether the server may have seen it.
+func (s *session) once(b *backend, seq byte, n needs, e *effect, virtual uint32, request func(*backend) ([]byte, error), cmd wire.Command) (sent bool, err error) {
+	if err := s.wait(b); err != nil {
+		return false, err
+	}
+	defer s.waited(b)
+	if err := s.apply(b, n); err != nil {
+		return false, err
+	}
+	p, err := request(b)
+	if err != nil {
+		return false, err
+	}
+	if e.pin != "" {
+		s.pin(e.pin)
+	}
+	s.answer.begin(cmd, b.caps, seq+1)
+	if done, err := b.write(p); err != nil {
+		b.broken = true
+		return done > 0, err
+	}
+	return true, s.forward(b, virtual)
+}
+
+// undone handles a command that failed: the connection, and what the client is told.
+func (s *session) undone(b *backend, err error, e *effect, sent, held bool) error {
+	var answered *wire.Error
+	switch {
+	case s.over() || errors.Is(err, errClientGone):
+		b.broken = true
+		s.abandon(b)
+		return err
+	case errors.As(err, &answered) && !b.broken:
+		s.settle(b)
+		return err
+	}
+	open := s.status.Has(wire.StatusInTransaction)
+	pinned := held && s.pins.any()
+	b.pool.up.cluster.Report(b.pool.endpoint, err)
+	where := b.pool.endpoint.Address()
+	s.handler.host.Log().Warn("server connection lost", "listener", s.handler.name, "session", s.id, "endpoint", where, "error", err)
+	s.lost(b)
+	switch {
+	case errors.Is(err, errTorn):
+		return err
+	case answered != nil:
+		return err
+	case s.answer.sent > 0 && sent:
+		return fault(codeLostConnection, stateCompletion, "sidewire: %s was lost in the middle of its answer", where)
+	case open && e.commits && sent:
+		return fault(codeLostConnection, stateResolution, "sidewire: %s was lost before it answered COMMIT: whether the transaction was committed is unknown", where)
+	case open:
+		return fault(codeRolledBack, stateRolledBack, "sidewire: %s was lost, and with it the open transaction; run it again", where)
+	case pinned:
+		return fault(codeLostConnection, stateGeneral, "sidewire: %s was lost, and with it what this session left there", where)
+	case !sent, e.class == scan.Read:
+		return errAgain
+	default:
+		return fault(codeLostConnection, stateCompletion, "sidewire: %s was lost before it answered: whether the statement was executed is unknown", where)
+	}
+}
+
+// abandon leaves a connection whose answer nobody waits for any more, and ends what the server still does for it.
+func (s *session) abandon(b *backend) {
+	u := b.pool.up
+	if b.conn.Interrupted() || s.answer.reply.Done() {
+		// The server may be at work for long: a statement whose client is gone is of no use.
+		if err := u.cancel(s.handler.life, b, "KILL"); err != nil {
+			s.handler.host.Log().Debug("cancelling a statement", "endpoint", b.pool.endpoint.Address(), "error", err)
+		}
+	}
+	s.lost(b)
+}
+
+// after draws the conclusions from an answer that came whole.
+func (s *session) after(b *backend, e *effect) {
+	a := &s.answer
+	s.failed = a.err != nil
+	if a.err != nil {
+		s.handler.metrics.errors.Inc()
+		if e.pin == pinSet || e.pin == pinTextPrepare || e.pin == pinTemporaryTable || e.pin == pinHandler {
+			// It did not happen, but what happened before in the same text may have.
+			if !e.multi && s.fresh(e.pin) {
+				s.unpin(e.pin)
+			}
+		}
+		s.ask(b, e)
+	} else {
+		s.succeeded(b, e)
+	}
+	s.settle(b)
+}
+
+// ask finds out after an error whether a transaction is open: the error does not say, and it may have ended one, or have
+// come after a statement that began one.
+func (s *session) ask(b *backend, e *effect) {
+	plain := s.status.Has(wire.StatusAutocommit) && !s.status.Has(wire.StatusInTransaction) && !e.multi
+	if plain && (e.class == scan.Read || e.class == scan.Write && e.verb != scan.Call && e.verb != scan.Execute) {
+		return
+	}
+	if _, _, err := b.command(wire.ComPing, ""); err != nil {
+		b.broken = true
+		return
+	}
+	s.status = b.status
+}
+
+// fresh reports whether a pin was set by the statement that just ran.
+func (s *session) fresh(reason string) bool { return s.newPin == reason }
+
+func (s *session) succeeded(b *backend, e *effect) {
+	a := &s.answer
+	r := &a.reply
+	if r.Results > 0 { // the answer to a prepare says nothing of it
+		s.status, s.warnings = r.Status, r.Warnings
+	}
+	if a.insertID != 0 {
+		s.insertID, b.insertID = a.insertID, a.insertID
+	}
+	if a.moved {
+		s.database, b.database = a.schema, a.schema
+	}
+	for _, reason := range e.unpin {
+		s.unpin(reason)
+	}
+	if s.pins.has(pinNextTransaction) && !s.status.Has(wire.StatusInTransaction) && e.pin != pinNextTransaction {
+		s.unpin(pinNextTransaction)
+	}
+	if p := e.prepares; p != nil {
+		p.params, p.columns = int(a.prepared.Params), int(a.prepared.Columns)
+		b.statement.put(p.key, a.prepared.ID, p.params)
+	}
+	for _, l := range a.learnt {
+		if l.name == "sql_mode" {
+			s.mode = modeOf(l.value)
+		}
+	}
+	if e.set != nil {
+		s.keep(b, e.set)
+	} else if a.changed && !e.accounted && !a.moved {
+		s.pin(pinState)
+	}
+}
+
+// keep notes what a SET changed, in the session and on the connection.
+func (s *session) keep(b *backend, set *setEffect) {
+	changes := set.changes
+	for _, name := range set.learn {
+		value, ok := s.learnt(name)
+		if !ok {
+			s.pin(pinSet)
+			continue
+		}
+		changes = append(changes, setting{name, value})
+	}
+	if len(changes) > 0 {
+		s.settings = b.settings.with(changes)
+		b.settings = s.settings
+	}
+}
+
+// learnt is the value that the server told of with its answer, as SQL text.
+func (s *session) learnt(name string) (string, bool) {
+	for _, l := range s.answer.learnt {
+		if l.name == name {
+			return literal(name, l.value), true
+		}
+	}
+	return "", false
+}
+
+// count adds a statement to the metrics and decides whether the access log wants it.
+func (s *session) count(e *effect) {
+	s.handler.metrics.statements[e.class].Inc()
+	s.record = s.handler.host.Access() != nil
+	s.digest, s.verb = e.digest, e.verb
+}
+
+func (s *session) log(start time.Time, took time.Duration) {
+	access := s.handler.host.Access()
+	if !access.Wants(took, s.answer.err != nil) {
+		return
+	}
+	entry := telemetry.Entry{Time: start, Listener: s.handler.name, Protocol: name, Session: uint64(s.id), Client: s.conn.Client(),
+		User: s.authenticated(), Database: s.database, Operation: s.verb.String(), Target: s.terms.block.Cluster, Duration: took,
+		BytesOut: s.answer.sent, Rows: s.answer.reply.Rows}
+	if s.last != nil {
+		entry.Endpoint = s.last.pool.endpoint.Address()
+	}
+	if e := s.answer.err; e != nil {
+		entry.Code, entry.Error = itoa(e.Code), e.Message
+	}
+	access.Log(&entry)
+}

@@ -1,0 +1,72 @@
+package mysql
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sidewire/sidewire/gateway/cluster"
+	wire "github.com/sidewire/sidewire/protocols/mysql"
+)
+
+const (
+	second = time.Second
+	minute = time.Minute
+	hour   = time.Hour
+)
+
+// Error numbers that sidewire itself answers with, all of them the server's own.
+const (
+	codeTooManyConnections = 1040
+	codeHandshake          = 1043
+	codeAccessDenied       = 1045
+	codeUnknownCommand     = 1047
+	codeServerShutdown     = 1053
+	codeSyntax             = 1064
+	codeNoSuchThread       = 1094
+	codeKillDenied         = 1095
+	codePacketTooLarge     = 1153
+	codeNotSupported       = 1235
+	codeUnknownStatement   = 1243
+	codeWrongArguments     = 1210
+	codeInterrupted        = 1317
+	codeNoCursor           = 1421
+	codeTooManyPrepared    = 1461
+	codeReprepare          = 1615
+	codeRolledBack         = 3101
+	codeMalformed          = 1835
+	codeLoadLocal          = 3948
+	codeInteractionTimeout = 4031
+	codeLostConnection     = 2013
+	stateGeneral           = "HY000"
+	stateCommunication     = "08S01"
+	stateRejected          = "08004"
+	stateSyntax            = "42000"
+	stateAccess            = "28000"
+	stateInterrupted       = "70100"
+	stateCompletion        = "40003"
+	stateResolution        = "08007"
+	stateRolledBack        = "40000"
+)
+
+// fault makes an error for a client.
+func fault(code uint16, state, format string, args ...any) *wire.Error {
+	return &wire.Error{Code: code, State: state, Message: fmt.Sprintf(format, args...)}
+}
+
+// clientFault puts any error into words a client understands. What comes from a server, or was made for a client,
+// stays as it is.
+func clientFault(err error) *wire.Error {
+	var e *wire.Error
+	var none *cluster.NoEndpoint
+	switch {
+	case errors.As(err, &e):
+		return e
+	case errors.As(err, &none):
+		return fault(codeLostConnection, stateRejected, "sidewire: %s", none)
+	case errors.Is(err, wire.ErrMalformed):
+		return fault(codeMalformed, stateGeneral, "sidewire: %s", err)
+	default:
+		return fault(codeLostConnection, stateGeneral, "sidewire: %s", err)
+	}
+}

@@ -1,0 +1,255 @@
+package mysql
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sidewire/sidewire/gateway/cluster"
+	"github.com/sidewire/sidewire/gateway/config"
+	"github.com/sidewire/sidewire/gateway/host"
+	"github.com/sidewire/sidewire/gateway/listener"
+	"github.com/sidewire/sidewire/gateway/socket"
+	"github.com/sidewire/sidewire/gateway/telemetry"
+	wire "github.com/sidewire/sidewire/protocols/mysql"
+)
+
+// handler is MySQL at work on one listener.
+type handler struct {
+	// Fixed at creation.
+	host    host.Host
+	name    string
+	watcher *socket.Watcher
+	metrics metrics
+	life    context.Context // of work that outlives a session: cancels and resets
+	stop    context.CancelFunc
+	idle    sync.WaitGroup
+
+	current  atomic.Pointer[terms]
+	draining atomic.Bool
+
+	mu       sync.Mutex // guards what follows
+	sessions map[uint32]*session
+	gone     chan struct{} // closed when the last session left during a drain
+}
+
+// terms is what sessions are served under; replaced as a whole when the configuration changes.
+type terms struct {
+	config *config.Listener
+	block  *ListenerBlock
+	users  map[string]*User
+	tls    *tls.Config
+}
+
+// metrics are a listener's instruments.
+type metrics struct {
+	statements [classCount]*telemetry.Counter
+	errors     *telemetry.Counter
+	duration   *telemetry.Histogram
+	pins       map[string]*telemetry.Counter
+	pinned     *telemetry.Gauge
+	denied     *telemetry.Counter
+	registry   *telemetry.Registry
+	listener   string
+}
+
+func newHandler(h host.Host, l *config.Listener) (*handler, error) {
+	w, err := socket.NewWatcher()
+	if err != nil {
+		return nil, err
+	}
+	m := &handler{host: h, name: l.Name, watcher: w, sessions: map[uint32]*session{}}
+	m.life, m.stop = context.WithCancel(context.Background())
+	m.metrics = newMetrics(h.Metrics(), l.Name)
+	if err := m.Update(l); err != nil {
+		w.Close()
+		return nil, err
+	}
+	h.View("mysql/"+l.Name, m.view)
+	m.idle.Go(m.endIdle)
+	return m, nil
+}
+
+func newMetrics(r *telemetry.Registry, listener string) metrics {
+	m := metrics{registry: r, listener: listener, pins: map[string]*telemetry.Counter{},
+		errors:   r.Counter("sidewire_mysql_errors_total", "Statements that ended with an error.", "listener", listener),
+		duration: r.Histogram("sidewire_mysql_statement_seconds", "From a statement's arrival to its answer's end.", telemetry.OperationBounds, "listener", listener),
+		pinned:   r.Gauge("sidewire_mysql_pinned_sessions", "Sessions that may not give their connection back.", "listener", listener),
+		denied:   r.Counter("sidewire_mysql_denied_total", "Handshakes that ended in a refusal.", "listener", listener),
+	}
+	for c := range m.statements {
+		m.statements[c] = r.Counter("sidewire_mysql_statements_total", "Statements by what they do.", "listener", listener, "class", classLabel(c))
+	}
+	for _, reason := range []string{pinSet, pinNextTransaction, pinUserVariable, pinTemporaryTable, pinLockTables, pinUserLock,
+		pinTextPrepare, pinHandler, pinXA, pinLongData, pinCursor, pinState} {
+		m.pins[reason] = r.Counter("sidewire_mysql_pins_total", "Sessions bound to their connection, by reason.", "listener", listener, "reason", reason)
+	}
+	return m
+}
+
+// Update takes a new block; sessions see it at their next statement. A user that is gone ends its sessions, and says so.
+func (m *handler) Update(l *config.Listener) error {
+	block := l.Block.(*ListenerBlock)
+	t := &terms{config: l, block: block, users: map[string]*User{}}
+	for i := range block.Users {
+		t.users[block.Users[i].Name] = &block.Users[i]
+	}
+	if l.TLS != nil {
+		conf, err := l.TLS.Config()
+		if err != nil {
+			return fmt.Errorf("loading TLS of listener %q: %w", l.Name, err)
+		}
+		t.tls = conf
+	}
+	m.current.Store(t)
+	m.each(func(s *session) {
+		if u := s.authenticated(); u != "" && t.users[u] == nil {
+			m.host.Log().Info("session ended: its user was removed", "listener", m.name, "user", u)
+			s.end(fault(codeAccessDenied, stateAccess, "sidewire: user '%s' was removed", u))
+		}
+	})
+	return nil
+}
+
+// StartTLS keeps the listener from beginning TLS: MySQL does so inside its handshake.
+func (m *handler) StartTLS() bool { return true }
+
+// Refuse greets with an error, as a server does that has no room.
+func (m *handler) Refuse(c *listener.Conn, why error) {
+	e := fault(codeTooManyConnections, stateRejected, "Too many connections")
+	if errors.Is(why, listener.ErrDraining) {
+		e = fault(codeServerShutdown, stateCommunication, "Server shutdown in progress")
+	}
+	p, _ := wire.AppendPacket(nil, 0, wire.AppendErr(nil, e))
+	c.Write(p) // a client that is gone needs no reason
+}
+
+func (m *handler) Handle(ctx context.Context, c *listener.Conn) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	s := newSession(m, c, ctx, cancel)
+	m.mu.Lock()
+	m.sessions[s.id] = s
+	m.mu.Unlock()
+	defer m.left(s)
+	defer c.Close()
+	stop, err := m.watcher.Watch(c.Raw(), s.hungUp)
+	if err != nil {
+		m.host.Log().Warn("watching a client for its hang-up", "listener", m.name, "error", err)
+		return
+	}
+	defer stop()
+	s.serve()
+}
+
+func (m *handler) left(s *session) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.sessions, s.id)
+	if len(m.sessions) == 0 && m.gone != nil {
+		close(m.gone)
+		m.gone = nil
+	}
+}
+
+func (m *handler) each(f func(*session)) {
+	m.mu.Lock()
+	all := make([]*session, 0, len(m.sessions))
+	for _, s := range m.sessions {
+		all = append(all, s)
+	}
+	m.mu.Unlock()
+	for _, s := range all {
+		f(s)
+	}
+}
+
+// session finds a session by the number its client knows.
+func (m *handler) session(id uint32) *session {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.sessions[id]
+}
+
+// Drain ends sessions that have no transaction and no pin at once, and the others when theirs are over.
+func (m *handler) Drain(ctx context.Context) {
+	m.draining.Store(true)
+	m.mu.Lock()
+	var gone chan struct{}
+	if len(m.sessions) > 0 {
+		gone = make(chan struct{})
+		m.gone = gone
+	}
+	m.mu.Unlock()
+	if gone == nil {
+		return
+	}
+	m.each((*session).drain)
+	select {
+	case <-gone:
+	case <-ctx.Done():
+	}
+}
+
+// Close ends what is left. The listener has interrupted the connections.
+func (m *handler) Close() {
+	if m.life.Err() != nil {
+		return
+	}
+	m.stop()
+	m.each(func(s *session) { s.end(fault(codeServerShutdown, stateCommunication, "Server shutdown in progress")) })
+	m.idle.Wait()
+	m.watcher.Close()
+	m.host.View("mysql/"+m.name, nil)
+}
+
+// endIdle ends sessions that said nothing for longer than the listener allows. One goroutine looks at all of them, so
+// that a statement costs no timer.
+func (m *handler) endIdle() {
+	t := time.NewTicker(sweepInterval)
+	defer t.Stop()
+	for {
+		select {
+		case <-m.life.Done():
+			return
+		case <-t.C:
+		}
+		limit := m.current.Load().block.IdleTimeout.Std()
+		if limit <= 0 {
+			continue
+		}
+		now := m.host.Now()
+		m.each(func(s *session) {
+			if s.idleFor(now) > limit {
+				s.end(fault(codeInteractionTimeout, stateGeneral, "The client was disconnected by the server because of inactivity."))
+			}
+		})
+	}
+}
+
+// serverVersion is what a client is greeted with: configured, else what a probe learnt, else a version that every
+// client understands.
+func (m *handler) serverVersion(t *terms) string {
+	if t.block.ServerVersion != "" {
+		return t.block.ServerVersion
+	}
+	if c := m.host.Cluster(t.block.Cluster); c != nil {
+		for _, e := range c.Endpoints() {
+			if s := e.State(); s != nil && s.Version != "" && e.Role() != cluster.Replica {
+				return s.Version
+			}
+		}
+	}
+	return "8.0.40-sidewire"
+}
+
+// view is the sessions as the admin interface shows them.
+func (m *handler) view() any {
+	out := []sessionView{}
+	m.each(func(s *session) { out = append(out, s.view()) })
+	return map[string]any{"sessions": out}
+}

@@ -1,0 +1,179 @@
+package mysql
+
+import (
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sidewire/sidewire/gateway/socket"
+	wire "github.com/sidewire/sidewire/protocols/mysql"
+)
+
+const (
+	// clientCaps are offered to clients.
+	clientCaps = wire.LongPassword | wire.FoundRows | wire.LongFlag | wire.ConnectWithDB | wire.NoSchema | wire.ODBC | wire.LocalFiles |
+		wire.IgnoreSpace | wire.Protocol41 | wire.Interactive | wire.IgnoreSigpipe | wire.Transactions | wire.Reserved | wire.SecureConnection |
+		wire.MultiStatements | wire.MultiResults | wire.PSMultiResults | wire.PluginAuth | wire.ConnectAttrs | wire.PluginAuthLenenc |
+		wire.HandleExpired | wire.SessionTrack | wire.DeprecateEOF
+	// handshakeTimeout bounds a client's way to its first command; handshakeLimit its packets.
+	handshakeTimeout = 10 * time.Second
+	handshakeLimit   = 64 << 10
+)
+
+// handshake greets the client, finds out who it is, and takes it to its first database. It reports whether the session
+// goes on.
+func (s *session) handshake() bool {
+	m := s.handler
+	s.terms = m.current.Load()
+	s.conn.SetDeadline(time.Now().Add(handshakeTimeout))
+	nonce, err := wire.NewNonce(rand.Reader)
+	if err != nil {
+		return false
+	}
+	s.nonce = nonce
+	caps := clientCaps
+	if s.terms.tls != nil {
+		caps |= wire.SSL
+	}
+	auth := &wire.ServerAuth{
+		Greeting: wire.Greeting{ServerVersion: m.serverVersion(s.terms), ConnectionID: s.id, Nonce: nonce, Capabilities: caps,
+			Collation: wire.CollationUTF8MB4, Status: wire.StatusAutocommit, Plugin: s.terms.block.AuthPlugin},
+		Host: s.host, Lookup: s.accounts, Secure: s.private(),
+	}
+	if err := s.send(0, wire.AppendGreeting(nil, &auth.Greeting)); err != nil {
+		return false
+	}
+	seq, err := s.authenticate(auth)
+	if err != nil {
+		m.metrics.denied.Inc()
+		m.host.Log().Debug("handshake refused", "listener", m.name, "client", s.conn.Client(), "error", err)
+		var e *wire.Error
+		if errors.As(err, &e) || errors.Is(err, wire.ErrMalformed) {
+			s.reply(seq, clientFault(err))
+		}
+		return false
+	}
+	if !s.enter(&auth.Response, seq) {
+		return false
+	}
+	s.conn.SetDeadline(time.Time{})
+	s.drop()
+	return true
+}
+
+// private reports whether nobody can listen to the client's connection: it is TLS or a unix socket.
+func (s *session) private() bool {
+	return s.conn.Socket() == nil || s.conn.LocalAddr().Network() == "unix"
+}
+
+// accounts are the passwords a user may prove.
+func (s *session) accounts(user string) []wire.Account {
+	u := s.terms.users[user]
+	if u == nil {
+		return nil
+	}
+	a := []wire.Account{{Password: u.Password.Value()}}
+	if !u.Old.IsZero() {
+		a = append(a, wire.Account{Password: u.Old.Value()})
+	}
+	return a
+}
+
+// authenticate drives the server's half of the connection phase and returns the sequence number that comes next.
+func (s *session) authenticate(auth *wire.ServerAuth) (seq byte, err error) {
+	for {
+		_, in, at, err := s.packet(handshakeLimit)
+		if err != nil {
+			return at + 1, fmt.Errorf("reading handshake response: %w", err)
+		}
+		out, next, err := auth.Step(nil, in)
+		seq = at + 1
+		if err != nil {
+			return seq, err
+		}
+		if next == wire.NextTLS {
+			if err := s.startTLS(); err != nil {
+				return seq, err
+			}
+			if _, _, err := auth.Step(nil, nil); err != nil {
+				return seq, err
+			}
+			continue
+		}
+		if len(out) > 0 {
+			if err := s.send(seq, out); err != nil {
+				return seq, fmt.Errorf("authenticating: %w", err)
+			}
+			seq++
+		}
+		if next == wire.NextDone {
+			return seq, nil
+		}
+	}
+}
+
+// startTLS puts TLS on the client's connection. Bytes that came before it are refused: they were not protected.
+func (s *session) startTLS() error {
+	if s.w > s.r {
+		return fault(codeHandshake, stateCommunication, "Bad handshake: bytes before TLS")
+	}
+	over := tls.Server(s.conn.Raw(), s.terms.tls)
+	if err := over.HandshakeContext(s.ctx); err != nil {
+		return fmt.Errorf("doing TLS handshake: %w", err)
+	}
+	s.conn.Upgrade(over)
+	s.stream.conn = socket.Wrap(over)
+	return nil
+}
+
+// enter makes the session what its client asked for, its database included, and answers the handshake.
+func (s *session) enter(r *wire.Response, seq byte) bool {
+	s.caps = r.Capabilities & clientCaps
+	s.collation = r.Collation
+	s.become(r.User)
+	s.mode = s.firstMode()
+	db := r.Database
+	if !r.Capabilities.Has(wire.ConnectWithDB) {
+		db = ""
+	}
+	if err := s.openDatabase(db); err != nil {
+		s.reply(seq, clientFault(err))
+		return false
+	}
+	return s.ok(seq, wire.OK{}) == nil
+}
+
+// become makes the session a user's.
+func (s *session) become(user string) {
+	s.as = s.terms.users[user].Backend
+	s.mu.Lock()
+	s.user = user
+	s.mu.Unlock()
+}
+
+// openDatabase finds out whether a session's first database exists, by asking a server for it, as a server would when
+// the client connected to it.
+func (s *session) openDatabase(db string) error {
+	s.database = ""
+	if db == "" {
+		if c := s.handler.host.Cluster(s.terms.block.Cluster); c != nil {
+			db = c.Config().Block.(*ClusterBlock).Database
+		}
+	}
+	if db == "" {
+		return nil
+	}
+	b, err := s.acquire(needs{database: db})
+	if err != nil {
+		return err
+	}
+	if err := s.apply(b, needs{database: db}); err != nil {
+		s.settle(b)
+		return err
+	}
+	s.database = db
+	s.settle(b)
+	return nil
+}

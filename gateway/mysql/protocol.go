@@ -1,0 +1,137 @@
+package mysql
+
+import (
+	"github.com/sidewire/sidewire/gateway/cluster"
+	"github.com/sidewire/sidewire/gateway/config"
+	"github.com/sidewire/sidewire/gateway/host"
+	"github.com/sidewire/sidewire/gateway/listener"
+	wire "github.com/sidewire/sidewire/protocols/mysql"
+)
+
+const name = "mysql"
+
+// ListenerBlock is the `mysql:` block of a listener.
+type ListenerBlock struct {
+	Users         []User          `yaml:"users" required:"true" doc:"Who may connect. sidewire checks the passwords itself."`
+	Cluster       string          `yaml:"cluster" doc:"Where statements go that name no virtual database: one cluster, unsharded."`
+	ServerVersion string          `yaml:"server_version" doc:"The version a client is greeted with; empty: that of the first backend that answered a probe."`
+	AuthPlugin    string          `yaml:"auth_plugin" enum:"caching_sha2_password|mysql_native_password" doc:"The plugin named in the greeting; clients may choose the other one." default:"caching_sha2_password"`
+	MaxStatement  config.Bytes    `yaml:"max_statement" doc:"The longest statement that is taken." default:"64MB"`
+	LocalInfile   bool            `yaml:"local_infile" doc:"Let clients load local files." default:"true"`
+	IdleTimeout   config.Duration `yaml:"idle_timeout" doc:"Close a session that said nothing for so long; 0: never." default:"8h"`
+}
+
+// User is an account of a listener.
+type User struct {
+	Name     string        `yaml:"name" required:"true"`
+	Password config.Secret `yaml:"password" doc:"Empty lets the user in without one."`
+	Old      config.Secret `yaml:"old_password" doc:"Accepted as well, while a password is being changed."`
+	Backend  *Credentials  `yaml:"backend" doc:"Who this user is on the servers; empty: the account of each cluster."`
+}
+
+// Credentials are an account on the servers.
+type Credentials struct {
+	User     string        `yaml:"user" required:"true"`
+	Password config.Secret `yaml:"password"`
+}
+
+// SetDefaults fills what a file leaves out.
+func (b *ListenerBlock) SetDefaults() {
+	b.AuthPlugin = wire.PluginCachingSHA2
+	b.MaxStatement = 64 << 20
+	b.LocalInfile = true
+	b.IdleTimeout = config.Duration(8 * hour)
+}
+
+// ClusterBlock is the `mysql:` block of a cluster.
+type ClusterBlock struct {
+	User     string        `yaml:"user" doc:"Account on the servers; not needed when every user of the listeners brings its own."`
+	Password config.Secret `yaml:"password"`
+	Database string        `yaml:"database" doc:"The database of sessions that name none."`
+	Pool     Pool          `yaml:"pool"`
+	Failover Failover      `yaml:"failover" doc:"What happens to statements while no endpoint can take them."`
+}
+
+// Failover bounds the wait for an endpoint: a failover passes as a pause.
+type Failover struct {
+	Wait    config.Duration `yaml:"wait" doc:"How long a statement waits for an endpoint that can take it; 0: not at all." default:"10s"`
+	Waiting int             `yaml:"waiting" min:"0" doc:"Statements that may wait so; further ones are refused." default:"1000"`
+}
+
+// Pool bounds the connections to each endpoint of a cluster.
+type Pool struct {
+	Max         int             `yaml:"max" min:"1" doc:"Connections to one endpoint, idle and leased." default:"100"`
+	Waiting     int             `yaml:"waiting" min:"0" doc:"Statements that may wait for a connection to one endpoint; further ones are refused." default:"1000"`
+	Wait        config.Duration `yaml:"wait" doc:"How long a statement may wait for a connection." default:"10s"`
+	IdleTimeout config.Duration `yaml:"idle_timeout" doc:"Close a connection that was not used for so long." default:"5m"`
+	Lifetime    config.Duration `yaml:"lifetime" doc:"Close a connection that is older, when it is free; 0: never." default:"1h"`
+}
+
+// SetDefaults fills what a file leaves out.
+func (b *ClusterBlock) SetDefaults() {
+	b.Pool = Pool{Max: 100, Waiting: 1000, Wait: config.Duration(10 * second), IdleTimeout: config.Duration(5 * minute), Lifetime: config.Duration(hour)}
+	b.Failover = Failover{Wait: config.Duration(10 * second), Waiting: 1000}
+}
+
+type protocol struct{}
+
+// Protocol is MySQL for gateway.New.
+func Protocol() host.Protocol { return protocol{} }
+
+func (protocol) Name() string   { return name }
+func (protocol) StartTLS() bool { return true }
+
+func (protocol) ListenerBlock() any {
+	b := &ListenerBlock{}
+	b.SetDefaults()
+	return b
+}
+
+func (protocol) ClusterBlock() any {
+	b := &ClusterBlock{}
+	b.SetDefaults()
+	return b
+}
+
+func (protocol) CheckListener(m *config.Model, l *config.Listener, at config.Path) []config.Problem {
+	b := l.Block.(*ListenerBlock)
+	var problems []config.Problem
+	if b.Cluster == "" {
+		problems = append(problems, at.Field("cluster").Problem("is missing"))
+	} else {
+		problems = append(problems, m.CheckClusterRef(b.Cluster, name, at.Field("cluster"))...)
+	}
+	return append(problems, b.checkUsers(m, at.Field("users"))...)
+}
+
+// checkUsers wants distinct names, and an account on the servers for each user.
+func (b *ListenerBlock) checkUsers(m *config.Model, at config.Path) []config.Problem {
+	var problems []config.Problem
+	seen := map[string]bool{}
+	for i, u := range b.Users {
+		if seen[u.Name] {
+			problems = append(problems, at.Index(i).Field("name").Problem("user %q is there twice", u.Name))
+		}
+		seen[u.Name] = true
+		c := m.Cluster(b.Cluster)
+		if u.Backend != nil || c == nil {
+			continue
+		}
+		if cb, ok := c.Block.(*ClusterBlock); ok && cb.User == "" {
+			problems = append(problems, at.Index(i).Field("backend").Problem("is missing, and cluster %q names no user either", c.Name))
+		}
+	}
+	return problems
+}
+
+func (protocol) CheckCluster(*config.Model, *config.Cluster, config.Path) []config.Problem {
+	return nil
+}
+
+func (protocol) Upstream(h host.Host, c *cluster.Cluster) (host.Upstream, error) {
+	return newUpstream(h, c), nil
+}
+
+func (protocol) Listen(h host.Host, l *config.Listener) (listener.Handler, error) {
+	return newHandler(h, l)
+}

@@ -1,0 +1,299 @@
+package mysql
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sidewire/sidewire/gateway/listener"
+	"github.com/sidewire/sidewire/gateway/socket"
+	wire "github.com/sidewire/sidewire/protocols/mysql"
+	"github.com/sidewire/sidewire/sharding/scan"
+)
+
+// session is the life of one client connection. One goroutine runs it, straight through: read a command, lease a
+// connection, pass it on, pass the answer back.
+type session struct {
+	// Fixed at creation.
+	handler *handler
+	conn    *listener.Conn
+	id      uint32
+	ctx     context.Context // ends when the client is gone or the session is to end
+	cancel  context.CancelCauseFunc
+
+	// Owned by the session's goroutine.
+	stream
+	terms     *terms
+	caps      wire.Capability
+	collation uint16
+	host      string
+	as        *Credentials
+	database  string
+	settings  *settings
+	mode      scan.Mode
+	status    wire.Status // as the last answer said
+	warnings  uint16      // of the last answer
+	failed    bool        // the last answer was an error
+	insertID  uint64      // LAST_INSERT_ID()
+	lease     *backend    // held: a transaction is open, a pin holds it, or a statement runs
+	last      *backend    // the one held last, and its uses then
+	lastUses  uint64
+	pins      pins
+	prepared  map[uint32]*prepared
+	nextStmt  uint32
+	scan      scan.Result
+	out       []byte // scratch for packets of our own
+	scratch   []byte // scratch for packets that pass changed
+	nonce     []byte // of the greeting: COM_CHANGE_USER proves itself with it
+	answer    answer // of the command that runs
+	newPin    string // the pin that the command that runs added
+	record    bool   // the access log is on
+	digest    uint64
+	verb      scan.Verb
+
+	active atomic.Int64 // when the last command began or ended, in nanoseconds; negative while one runs
+
+	mu       sync.Mutex // guards what follows; others reach the session only through it
+	user     string     // empty until authenticated
+	busy     *backend   // its answer is being waited for
+	pinned   string     // the pins, for the admin interface
+	begun    time.Time  // of the command that runs
+	doing    string
+	ending   *wire.Error // why the session ends; nil: it does not
+	left     bool        // the client hung up
+	canceled int         // cancels of busy that are under way
+	settled  sync.Cond   // canceled went down
+}
+
+func newSession(m *handler, c *listener.Conn, ctx context.Context, cancel context.CancelCauseFunc) *session {
+	s := &session{handler: m, conn: c, id: uint32(c.ID), ctx: ctx, cancel: cancel, stream: stream{conn: socket.Wrap(c.Conn)},
+		settings: noSettings, status: wire.StatusAutocommit, host: hostOf(c)}
+	s.settled.L = &s.mu
+	return s
+}
+
+func hostOf(c *listener.Conn) string {
+	h, _, err := net.SplitHostPort(c.Client())
+	if err != nil {
+		return "localhost"
+	}
+	return h
+}
+
+// errClientGone ends a session whose client hung up.
+var errClientGone = errors.New("client hung up")
+
+// serve runs the session to its end.
+func (s *session) serve() {
+	defer s.leave()
+	s.active.Store(s.handler.host.Now().UnixNano())
+	if !s.handshake() {
+		return
+	}
+	for {
+		raw, body, seq, err := s.packet(int(s.handler.current.Load().block.MaxStatement))
+		if err != nil {
+			s.farewell(err)
+			return
+		}
+		if seq != 0 && raw != nil || len(body) == 0 {
+			s.reply(seq+1, fault(codeMalformed, stateGeneral, "Malformed communication packet"))
+			return
+		}
+		if !s.command(raw, body, seq) {
+			return
+		}
+		s.release()
+		if s.atBoundary() && (s.handler.draining.Load() || s.over()) {
+			s.farewell(nil)
+			return
+		}
+	}
+}
+
+// farewell tells a client why its session ends, if there is a reason beyond its own leaving.
+func (s *session) farewell(err error) {
+	s.mu.Lock()
+	why := s.ending
+	s.mu.Unlock()
+	switch {
+	case errors.Is(err, errTooLarge):
+		why = fault(codePacketTooLarge, stateCommunication, "Got a packet bigger than 'max_allowed_packet' bytes (max_statement of the listener)")
+	case errors.Is(err, wire.ErrMalformed):
+		why = fault(codeMalformed, stateGeneral, "Malformed communication packet")
+	case why == nil || err == io.EOF:
+		return
+	}
+	s.conn.Raw().Resume() // it may have been interrupted to get here
+	s.conn.SetWriteDeadline(time.Now().Add(time.Second))
+	s.reply(0, why)
+}
+
+// leave gives back whatever the session holds.
+func (s *session) leave() {
+	s.cancel(errClientGone)
+	if s.lease != nil {
+		s.reset()
+	}
+	if s.pins.any() {
+		s.handler.metrics.pinned.Dec()
+	}
+	s.drop()
+}
+
+// atBoundary reports whether the session could end here without breaking anything.
+func (s *session) atBoundary() bool { return s.lease == nil }
+
+func (s *session) over() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ending != nil || s.left
+}
+
+// hungUp is told by the watcher, on its goroutine, that the client is gone.
+func (s *session) hungUp() {
+	s.mu.Lock()
+	s.left = true
+	busy := s.busy
+	s.mu.Unlock()
+	s.cancel(errClientGone)
+	if busy != nil {
+		busy.conn.Interrupt()
+	}
+}
+
+// end asks the session to end with a reason, at once: its statement is cut.
+func (s *session) end(why *wire.Error) {
+	s.mu.Lock()
+	if s.ending == nil {
+		s.ending = why
+	}
+	busy := s.busy
+	s.mu.Unlock()
+	s.cancel(why)
+	if busy != nil {
+		busy.conn.Interrupt()
+	}
+	s.conn.Raw().Interrupt()
+}
+
+// drain asks the session to end at its next boundary; one that waits for its client's next command is there already,
+// unless it holds a connection.
+func (s *session) drain() {
+	s.mu.Lock()
+	idle := s.begun.IsZero() && s.doing == ""
+	if idle && s.ending == nil {
+		s.ending = fault(codeServerShutdown, stateCommunication, "Server shutdown in progress")
+	}
+	s.mu.Unlock()
+	if idle {
+		s.conn.Raw().Interrupt()
+	}
+}
+
+func (s *session) authenticated() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.user
+}
+
+// idleFor is how long the session waits for its client; 0 while a statement runs.
+func (s *session) idleFor(now time.Time) time.Duration {
+	at := s.active.Load()
+	if at < 0 {
+		return 0
+	}
+	return now.Sub(time.Unix(0, at))
+}
+
+// wait marks b as the backend whose answer is awaited, so that others may cancel it. It fails if the session is to end.
+func (s *session) wait(b *backend) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.left {
+		return errClientGone
+	}
+	if s.ending != nil {
+		return s.ending
+	}
+	s.busy = b
+	return nil
+}
+
+// waited takes wait back. A cancel that is under way is waited for: it must not reach the connection after the next
+// session has it.
+func (s *session) waited(b *backend) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.busy = nil
+	for s.canceled > 0 {
+		s.settled.Wait()
+		b.cancelled = true
+	}
+}
+
+// kill cancels the statement that runs, and with connection ends the session too. Others call it.
+func (s *session) kill(connection bool) error {
+	if connection {
+		s.end(fault(codeInterrupted, stateInterrupted, "Query execution was interrupted"))
+		return nil
+	}
+	s.mu.Lock()
+	b := s.busy
+	if b != nil {
+		s.canceled++
+	}
+	s.mu.Unlock()
+	if b == nil {
+		return nil
+	}
+	err := b.pool.up.cancel(s.handler.life, b, "KILL QUERY")
+	s.mu.Lock()
+	s.canceled--
+	s.settled.Broadcast()
+	s.mu.Unlock()
+	return err
+}
+
+// reply sends an ERR or OK of our own.
+func (s *session) reply(seq byte, e *wire.Error) error {
+	s.failed = true
+	s.handler.metrics.errors.Inc()
+	s.out = wire.AppendErr(s.out[:0], e)
+	return s.send(seq, s.out)
+}
+
+func (s *session) ok(seq byte, ok wire.OK) error {
+	ok.Status |= s.status &^ (wire.StatusMoreResults | wire.StatusSessionChanged | wire.StatusCursorExists | wire.StatusLastRowSent | wire.StatusOutParams)
+	s.failed, s.warnings = false, 0
+	s.out = wire.AppendOK(s.out[:0], ok, s.caps)
+	return s.send(seq, s.out)
+}
+
+// sessionView is a session as the admin interface shows it.
+type sessionView struct {
+	ID       uint32 `json:"id"`
+	User     string `json:"user"`
+	Client   string `json:"client"`
+	Command  string `json:"command,omitempty"`
+	Since    string `json:"since,omitempty"`
+	Backend  string `json:"backend,omitempty"`
+	PinnedBy string `json:"pinned_by,omitempty"`
+}
+
+func (s *session) view() sessionView {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := sessionView{ID: s.id, User: s.user, Client: s.conn.Client(), Command: s.doing, PinnedBy: s.pinned}
+	if !s.begun.IsZero() {
+		v.Since = s.begun.Format(time.RFC3339Nano)
+	}
+	if s.busy != nil {
+		v.Backend = s.busy.pool.endpoint.Address()
+	}
+	return v
+}

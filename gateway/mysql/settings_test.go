@@ -1,0 +1,104 @@
+package mysql
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestParseSet(t *testing.T) {
+	for _, tc := range []struct{ sql, want string }{
+		{"SET autocommit=0", "autocommit=0"},
+		{"set @@session.sql_mode = 'ANSI', @@local.time_zone='+00:00'", "sql_mode='ANSI' time_zone='+00:00'"},
+		{"SET SESSION wait_timeout=DEFAULT", "wait_timeout="},
+		{"SET NAMES utf8mb4", "names=utf8mb4"},
+		{"SET NAMES 'utf8mb4' COLLATE 'utf8mb4_bin'", "names=utf8mb4 COLLATE utf8mb4_bin"},
+		{"SET NAMES DEFAULT", "names=default"},
+		{"SET NAMES latin1, sql_mode=''", "names=latin1 sql_mode=''"},
+		{"SET CHARACTER SET latin1", "pin set"},
+		{"SET CHARSET latin1", "pin set"},
+		{"SET @a = 5, @b := 'x'", "@a=5 @b='x'"},
+		{"SET @a = @b + 1", "pin user-variable"},
+		{"SET @'a b' = 1", "pin user-variable"},
+		{"SET @a = (SELECT COUNT(*), 1 FROM t)", "pin user-variable"},
+		{"SET GLOBAL max_connections=5", ""},
+		{"SET @@global.max_connections=5, sql_mode='x'", "sql_mode='x'"},
+		{"SET PERSIST max_connections=5", ""},
+		{"SET sql_mode=CONCAT(@@sql_mode, ',ANSI')", "learn sql_mode"},
+		{"SET max_join_size=-1", "max_join_size=-1"},
+		{"SET insert_id=7", "pin set"},
+		{"SET TRANSACTION ISOLATION LEVEL READ COMMITTED", "pin next-transaction next"},
+		{"SET TRANSACTION READ ONLY", "pin next-transaction next"},
+		{"SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ WRITE", "transaction_isolation='repeatable-read' transaction_read_only=0"},
+		{"SET SESSION TRANSACTION READ ONLY", "transaction_read_only=1"},
+		{"SET GLOBAL TRANSACTION READ ONLY", ""},
+		{"SET tx_isolation='SERIALIZABLE'", "transaction_isolation='SERIALIZABLE'"},
+		{"SET `sql_safe_updates` = 1;", "sql_safe_updates=1"},
+		{"SET PASSWORD = 'x'", "pin set"},
+		{"SET ROLE admin", "pin set"},
+		{"SET default.key_buffer_size=1", "pin set"},
+		{"SET", "pin set"},
+		{"SET x", "pin set"},
+		{"SET autocommit = (SELECT 1)", "pin set"},
+		{"SET /*!40101 SQL_MODE='x' */", "sql_mode='x' pin set"},
+		{"SET character_set_results = NULL", "character_set_results=NULL"},
+		{"SET STATEMENT max_statement_time=1 FOR SELECT 1", "pin set"},
+	} {
+		e := parseSet(tc.sql, 0)
+		var got []string
+		for _, c := range e.changes {
+			got = append(got, c.name+"="+c.value)
+		}
+		if len(e.learn) > 0 {
+			got = append(got, "learn "+strings.Join(e.learn, ","))
+		}
+		if e.pin != "" {
+			got = append(got, "pin "+e.pin)
+		}
+		if e.next {
+			got = append(got, "next")
+		}
+		if s := strings.Join(got, " "); s != tc.want {
+			t.Errorf("%s: %q, want %q", tc.sql, s, tc.want)
+		}
+	}
+}
+
+func TestSettings(t *testing.T) {
+	a := noSettings.with([]setting{{"sql_mode", "'ANSI'"}, {"@x", "5"}, {"autocommit", "0"}})
+	b := noSettings.with([]setting{{"autocommit", "0"}}).with([]setting{{"@x", "5"}, {"sql_mode", "'ANSI'"}})
+	if !a.same(b) {
+		t.Fatalf("%q and %q differ", a.key, b.key)
+	}
+	if !a.with([]setting{{"@x", ""}, {"autocommit", ""}, {"sql_mode", ""}}).same(noSettings) {
+		t.Fatal("taking all back leaves something")
+	}
+	for _, tc := range []struct {
+		have, want []setting
+		sql        string
+	}{
+		{nil, nil, ""},
+		{nil, []setting{{"autocommit", "0"}}, "SET SESSION autocommit=0"},
+		{[]setting{{"autocommit", "0"}, {"@x", "5"}}, nil, "SET @x=NULL, SESSION autocommit=DEFAULT"},
+		{[]setting{{"autocommit", "0"}}, []setting{{"autocommit", "1"}}, "SET SESSION autocommit=1"},
+		{[]setting{{"names", "latin1"}}, nil, "SET NAMES utf8mb4"},
+		{nil, []setting{{"names", "latin1"}, {"character_set_results", "NULL"}}, "SET NAMES latin1, SESSION character_set_results=NULL"},
+		{[]setting{{"character_set_results", "NULL"}}, []setting{{"names", "latin1"}}, "SET NAMES utf8mb4, NAMES latin1"},
+		{[]setting{{"names", "latin1"}}, []setting{{"names", "latin1"}, {"sql_mode", "''"}}, "SET SESSION sql_mode=''"},
+	} {
+		have, want := noSettings.with(tc.have), noSettings.with(tc.want)
+		if got := diff(have, want, "utf8mb4"); got != tc.sql {
+			t.Errorf("%v to %v: %q, want %q", tc.have, tc.want, got, tc.sql)
+		}
+	}
+}
+
+func FuzzParseSet(f *testing.F) {
+	f.Add("SET @a = 1, NAMES 'x', SESSION TRANSACTION READ ONLY")
+	f.Add("SET /*! x */ @@global.y := `z`")
+	f.Fuzz(func(t *testing.T, sql string) {
+		e := parseSet(sql, 0)
+		s := noSettings.with(e.changes)
+		_ = diff(noSettings, s, "utf8mb4") + diff(s, noSettings, fmt.Sprint("latin1"))
+	})
+}

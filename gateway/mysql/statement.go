@@ -1,0 +1,359 @@
+package mysql
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	wire "github.com/sidewire/sidewire/protocols/mysql"
+	"github.com/sidewire/sidewire/sharding/scan"
+)
+
+// Bounds of prepared statements: of a session, as max_prepared_stmt_count is a server's, and of those that one backend
+// connection keeps for whoever comes next.
+const (
+	maxPrepared   = 16382
+	keptCount     = 256
+	keptBytes     = 1 << 20
+	statementCost = 512 // what the server's part weighs beside the text, roughly
+)
+
+// prepared is a statement that a client prepared: a number and a text, not bound to any connection. It is prepared on a
+// connection when it is first executed there.
+type prepared struct {
+	id       uint32
+	sql      string
+	key      string // names it on backend connections: the text, and what its meaning depends on
+	params   int
+	columns  int
+	effect   effect
+	database string
+	settings *settings
+	types    []byte       // of the parameters, as last given
+	sent     map[int]bool // parameters that came by SEND_LONG_DATA
+	cursor   bool
+}
+
+// kept is a statement that is prepared on a backend connection.
+type kept struct {
+	id     uint32
+	params int
+	key    string
+	typed  *prepared // whose parameter types the server has seen last
+	used   uint64
+}
+
+// statements are those of one backend connection.
+type statements struct {
+	list  map[string]*kept
+	bytes int
+	clock uint64
+	close []byte // COM_STMT_CLOSE packets that go out before the next command: nothing answers them
+}
+
+func (t *statements) clear() { *t = statements{} }
+
+func (t *statements) get(key string) *kept {
+	k := t.list[key]
+	if k != nil {
+		t.clock++
+		k.used = t.clock
+	}
+	return k
+}
+
+// put keeps a statement. One of the same text makes room for it, and the one that was not used for longest when there
+// are too many.
+func (t *statements) put(key string, id uint32, params int) *kept {
+	if t.list == nil {
+		t.list = map[string]*kept{}
+	}
+	if old := t.list[key]; old != nil {
+		t.drop(old)
+	}
+	for len(t.list) >= keptCount || len(t.list) > 0 && t.bytes+len(key) > keptBytes {
+		var oldest *kept
+		for _, k := range t.list {
+			if oldest == nil || k.used < oldest.used {
+				oldest = k
+			}
+		}
+		t.drop(oldest)
+	}
+	t.clock++
+	k := &kept{id: id, params: params, key: key, used: t.clock}
+	t.list[key] = k
+	t.bytes += len(key) + statementCost
+	return k
+}
+
+func (t *statements) drop(k *kept) {
+	delete(t.list, k.key)
+	t.bytes -= len(k.key) + statementCost
+	t.close = appendClose(t.close, k.id)
+}
+
+func appendClose(dst []byte, id uint32) []byte {
+	dst = append(dst, 5, 0, 0, 0, byte(wire.ComStmtClose))
+	return binary.LittleEndian.AppendUint32(dst, id)
+}
+
+// write sends a command, behind the closing of statements that are no longer kept.
+func (b *backend) write(p []byte) (int, error) {
+	if len(b.statement.close) == 0 {
+		return b.conn.Write(p)
+	}
+	all := append(b.statement.close, p...)
+	b.statement.close = b.statement.close[:0]
+	return b.conn.Write(all)
+}
+
+// prepare serves COM_STMT_PREPARE: the server prepares it and says what columns and parameters there are; the number is
+// the session's own.
+func (s *session) prepare(raw, body []byte, seq byte) error {
+	if len(s.prepared) >= maxPrepared {
+		return fault(codeTooManyPrepared, stateSyntax, "Can't create more than max_prepared_stmt_count statements (current value: %d)", maxPrepared)
+	}
+	sql := string(body[1:])
+	e, err := s.analyse(sql)
+	if err != nil {
+		return err
+	}
+	p := &prepared{id: s.nextStmt + 1, sql: sql, effect: e, database: s.database, settings: s.settings}
+	p.key = sql + "\x00" + s.database + "\x00" + s.settings.key
+	quiet := effect{class: scan.Read, accounted: true, prepares: p}
+	err = s.exchange(seq, s.present(), &quiet, p.id, func(b *backend) ([]byte, error) {
+		if raw != nil {
+			return raw, nil
+		}
+		whole, _ := wire.AppendPacket(nil, 0, body)
+		return whole, nil
+	}, wire.ComStmtPrepare)
+	a := &s.answer
+	if err != nil || a.err != nil {
+		return err
+	}
+	if s.prepared == nil {
+		s.prepared = map[uint32]*prepared{}
+	}
+	s.nextStmt = p.id
+	s.prepared[p.id] = p
+	return nil
+}
+
+func (s *session) statementOf(body []byte) (*prepared, error) {
+	id, err := wire.StatementID(body)
+	if err != nil {
+		return nil, err
+	}
+	p := s.prepared[id]
+	if p == nil {
+		return nil, fault(codeUnknownStatement, stateGeneral, "Unknown prepared statement handler (%d) given to %s", id, wire.Command(body[0]))
+	}
+	return p, nil
+}
+
+// onBackend makes sure that b has p prepared.
+func (s *session) onBackend(b *backend, p *prepared) (*kept, error) {
+	if k := b.statement.get(p.key); k != nil {
+		return k, nil
+	}
+	// It is prepared as its client prepared it: under the database and the settings of then.
+	if err := s.apply(b, needs{database: p.database, settings: p.settings}); err != nil {
+		return nil, err
+	}
+	cmd := append([]byte{0, 0, 0, 0, byte(wire.ComStmtPrepare)}, p.sql...)
+	cmd, _ = wire.EndPacket(cmd, 0, 0)
+	if _, err := b.write(cmd); err != nil {
+		b.broken = true
+		return nil, fmt.Errorf("preparing: %w", err)
+	}
+	var r wire.Reply
+	r.Begin(wire.ComStmtPrepare, b.caps, 1)
+	var made wire.Prepared
+	var failed *wire.Error
+	for !r.Done() {
+		ev, err := b.next(&r)
+		if err == nil {
+			switch ev {
+			case wire.EventPrepared:
+				made, err = wire.DecodePrepared(r.Packet)
+			case wire.EventErr:
+				failed, err = wire.DecodeErr(r.Packet)
+			}
+		}
+		if err != nil {
+			b.broken = true
+			return nil, err
+		}
+	}
+	b.finish()
+	if failed != nil {
+		return nil, failed
+	}
+	if int(made.Params) != p.params {
+		b.statement.close = appendClose(b.statement.close, made.ID)
+		return nil, fault(codeReprepare, stateGeneral, "Prepared statement needs to be re-prepared")
+	}
+	return b.statement.put(p.key, made.ID, p.params), s.apply(b, s.present())
+}
+
+// execute serves COM_STMT_EXECUTE.
+func (s *session) execute(body []byte, seq byte) error {
+	p, err := s.statementOf(body)
+	if err != nil {
+		return err
+	}
+	x, err := wire.DecodeExecute(body, p.params)
+	if err != nil {
+		return err
+	}
+	if x.NewTypes {
+		p.types = append(p.types[:0], x.Types...)
+	} else if p.params > 0 && len(p.types) != 2*p.params {
+		return fault(codeWrongArguments, stateGeneral, "Incorrect arguments to mysqld_stmt_execute")
+	}
+	e := p.effect
+	s.count(&e)
+	if x.Flags&wire.CursorFlags != 0 {
+		e.pin = pinCursor
+	}
+	n, err := s.requirements(&e)
+	if err != nil {
+		return err
+	}
+	err = s.exchange(seq, n, &e, 0, func(b *backend) ([]byte, error) {
+		k, err := s.onBackend(b, p)
+		if err != nil {
+			return nil, err
+		}
+		return s.execution(k, p, x), nil
+	}, wire.ComStmtExecute)
+	if len(p.sent) > 0 {
+		p.sent = nil
+		s.unpinUnless(pinLongData, func(q *prepared) bool { return len(q.sent) > 0 })
+	}
+	if x.Flags&wire.CursorFlags != 0 {
+		st := s.answer.reply.Status
+		p.cursor = err == nil && s.answer.err == nil && st.Has(wire.StatusCursorExists) && !st.Has(wire.StatusLastRowSent)
+		s.unpinUnless(pinCursor, func(q *prepared) bool { return q.cursor })
+	}
+	return err
+}
+
+// execution is the packet that executes p as k. Clients give the parameters' types with the first execution only; a
+// connection that did not see them last gets them again.
+func (s *session) execution(k *kept, p *prepared, x wire.Execute) []byte {
+	x.ID = k.id
+	if p.params > 0 && !x.NewTypes && k.typed != p {
+		x.NewTypes, x.Types = true, p.types
+	}
+	k.typed = p
+	s.scratch = append(s.scratch[:0], 0, 0, 0, 0)
+	s.scratch = wire.AppendExecute(s.scratch, &x)
+	s.scratch, _ = wire.EndPacket(s.scratch, 0, 0)
+	return s.scratch
+}
+
+// unpinUnless takes a reason back when no statement of the session has it any more.
+func (s *session) unpinUnless(reason string, has func(*prepared) bool) {
+	if !s.pins.has(reason) {
+		return
+	}
+	for _, q := range s.prepared {
+		if has(q) {
+			return
+		}
+	}
+	s.unpin(reason)
+	if s.lease != nil {
+		s.settle(s.lease)
+	}
+}
+
+// longData serves COM_STMT_SEND_LONG_DATA, which nothing answers: what goes wrong shows when the statement is executed.
+func (s *session) longData(raw, body []byte, seq byte) {
+	p, err := s.statementOf(body)
+	if err != nil || len(body) < 7 {
+		return
+	}
+	b, err := s.acquire(s.present())
+	if err != nil {
+		return
+	}
+	s.pin(pinLongData)
+	k, err := s.onBackend(b, p)
+	if err != nil {
+		b.broken = b.broken || retryable(err)
+		s.settle(b)
+		return
+	}
+	if p.sent == nil {
+		p.sent = map[int]bool{}
+	}
+	p.sent[int(binary.LittleEndian.Uint16(body[5:]))] = true
+	wire.PutStatementID(body, k.id)
+	if raw == nil {
+		raw, _ = wire.AppendPacket(nil, 0, body)
+	}
+	if _, err := b.write(raw); err != nil {
+		s.lost(b)
+	}
+}
+
+// resetStatement serves COM_STMT_RESET: it takes back long data and closes a cursor, which only a pinned connection has.
+func (s *session) resetStatement(body []byte, seq byte) error {
+	p, err := s.statementOf(body)
+	if err != nil {
+		return err
+	}
+	if s.lease != nil {
+		if k := s.lease.statement.list[p.key]; k != nil && (p.cursor || len(p.sent) > 0) {
+			if err := s.lease.simple(wire.ComStmtReset, k.id); err != nil && s.lease.broken {
+				s.lost(s.lease)
+			}
+		}
+	}
+	p.sent, p.cursor = nil, false
+	s.unpinUnless(pinLongData, func(q *prepared) bool { return len(q.sent) > 0 })
+	s.unpinUnless(pinCursor, func(q *prepared) bool { return q.cursor })
+	return s.ok(seq+1, wire.OK{})
+}
+
+// closeStatement serves COM_STMT_CLOSE, which nothing answers. Backend connections keep their copies for others, but
+// not one with a cursor or long data.
+func (s *session) closeStatement(body []byte) {
+	p, err := s.statementOf(body)
+	if err != nil {
+		return
+	}
+	delete(s.prepared, p.id)
+	if s.lease != nil && (p.cursor || len(p.sent) > 0) {
+		if k := s.lease.statement.list[p.key]; k != nil {
+			s.lease.statement.drop(k)
+		}
+	}
+	s.unpinUnless(pinLongData, func(q *prepared) bool { return len(q.sent) > 0 })
+	s.unpinUnless(pinCursor, func(q *prepared) bool { return q.cursor })
+}
+
+// fetch serves COM_STMT_FETCH, on the connection that has the cursor.
+func (s *session) fetch(raw, body []byte, seq byte) error {
+	p, err := s.statementOf(body)
+	if err != nil {
+		return err
+	}
+	if s.lease == nil || !p.cursor || s.lease.statement.list[p.key] == nil {
+		return fault(codeNoCursor, stateGeneral, "The statement (%d) has no open cursor.", p.id)
+	}
+	k := s.lease.statement.list[p.key]
+	e := effect{class: scan.Read, accounted: true}
+	err = s.exchange(seq, s.present(), &e, 0, func(*backend) ([]byte, error) {
+		wire.PutStatementID(body, k.id)
+		return raw, nil
+	}, wire.ComStmtFetch)
+	if st := s.answer.reply.Status; err != nil || s.answer.err != nil || st.Has(wire.StatusLastRowSent) {
+		p.cursor = false
+		s.unpinUnless(pinCursor, func(q *prepared) bool { return q.cursor })
+	}
+	return err
+}
