@@ -64,6 +64,7 @@ func (g *Gateway) Apply(s *config.Snapshot) []config.Problem {
 		}
 	}
 	g.snapshot.Store(s)
+	g.memory.configure(g, s.Memory)
 	if before := g.access.Swap(access); before != access {
 		_ = before.Close(context.Background())
 	}
@@ -224,7 +225,7 @@ func (g *Gateway) start(l *config.Listener, socket net.Listener) (*bound, error)
 }
 
 func (g *Gateway) listenerDeps() listener.Deps {
-	return listener.Deps{Log: g.log, Metrics: g.metrics, NextID: func() uint64 { return g.nextID.Add(1) }, Now: g.Now}
+	return listener.Deps{Log: g.log, Metrics: g.metrics, NextID: func() uint64 { return g.nextID.Add(1) }, Now: g.Now, Full: g.memory.full.Load}
 }
 
 // update takes a listener to its new configuration without touching its socket or its connections.

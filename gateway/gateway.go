@@ -46,7 +46,8 @@ type Gateway struct {
 	rejected atomic.Pointer[Rejection]
 	nextID   atomic.Uint64
 
-	apply sync.Mutex // held for the whole of Apply and Close
+	memory memory
+	apply  sync.Mutex // held for the whole of Apply and Close
 
 	mu        sync.Mutex // guards what follows; taken after apply
 	listeners map[string]*bound
@@ -233,6 +234,7 @@ func (g *Gateway) Views() map[string]func() any {
 func (g *Gateway) Close(ctx context.Context) {
 	g.setState(admin.Draining)
 	g.end()
+	g.farewell(ctx)
 	g.apply.Lock()
 	defer g.apply.Unlock()
 	g.setState(admin.Draining) // an Apply that was under way has set Live
@@ -248,6 +250,7 @@ func (g *Gateway) Close(ctx context.Context) {
 		}
 	}
 	drains.Wait()
+	g.memory.stop()
 	g.leaving.Wait()
 	for _, a := range *g.living.Load() {
 		a.close()

@@ -62,9 +62,9 @@ func apply(g *gateway.Gateway, text string) []config.Problem {
 	return g.Apply(s)
 }
 
-func mustApply(t *testing.T, g *gateway.Gateway, text string) {
+func mustApply(t *testing.T, g *gateway.Gateway, text string, more ...string) {
 	t.Helper()
-	if problems := apply(g, text); len(problems) > 0 {
+	if problems := apply(g, text+"\n"+strings.Join(more, "\n")); len(problems) > 0 {
 		t.Fatal(config.Problems(problems))
 	}
 }
@@ -139,7 +139,6 @@ func relay(server string) string {
 	return fmt.Sprintf(`
 listeners: [{name: a, address: "127.0.0.1:0", tcp: {cluster: c}}]
 clusters: [{name: c, tcp: {}, endpoints: [%q]}]
-drain: {timeout: 100ms}
 `, server)
 }
 
@@ -233,7 +232,7 @@ func TestRemovedListenerIsDrainedAndCut(t *testing.T) {
 	address := g.Listener("a").Addr().String()
 	c := dial(t, address)
 	c.want(t, "x", "one x")
-	mustApply(t, g, strings.Replace(relay(server), "name: a", "name: b", 1))
+	mustApply(t, g, strings.Replace(relay(server), "name: a", "name: b", 1), "drain: {timeout: 100ms}")
 	if _, err := c.r.ReadByte(); err == nil {
 		t.Fatal("a connection of a removed listener outlived its drain")
 	}
@@ -263,7 +262,7 @@ func TestRenamedListenerKeepsItsConnections(t *testing.T) {
 func TestAddressChangesItsProtocol(t *testing.T) {
 	server := echoServer(t, "one")
 	path := "unix:" + filepath.Join(t.TempDir(), "s")
-	text := strings.Replace(relay(server), "127.0.0.1:0", path, 1)
+	text := strings.Replace(relay(server), "127.0.0.1:0", path, 1) + "drain: {timeout: 100ms}\n"
 	g := start(t)
 	mustApply(t, g, text)
 	dial(t, path).want(t, "x", "one x")

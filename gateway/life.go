@@ -84,7 +84,9 @@ func (g *Gateway) drainAsked(d admin.Drain) {
 	limit := s.Drain.Timeout.Std()
 	g.leaving.Go(func() {
 		if d.Graceful {
-			g.untilIdle(limit)
+			idle, cancel := context.WithTimeout(g.ending, limit)
+			g.untilIdle(idle)
+			cancel()
 		}
 		ctx, cancel := context.WithTimeout(g.ending, limit)
 		defer cancel()
@@ -98,26 +100,38 @@ func (g *Gateway) drainListeners(ctx context.Context) {
 	}
 }
 
-// untilIdle returns when no client is connected, limit is over or the gateway ends.
-func (g *Gateway) untilIdle(limit time.Duration) {
-	end := time.NewTimer(limit)
-	defer end.Stop()
+// untilIdle returns when no client is connected or ctx is done.
+func (g *Gateway) untilIdle(ctx context.Context) {
 	tick := time.NewTicker(idlePoll)
 	defer tick.Stop()
-	for {
-		open := 0
-		for _, l := range g.Listeners() {
-			open += l.Connections()
-		}
-		if open == 0 {
-			return
-		}
+	for g.connections() > 0 {
 		select {
 		case <-tick.C:
-		case <-end.C:
-			return
-		case <-g.ending.Done():
+		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+func (g *Gateway) connections() int {
+	open := 0
+	for _, l := range g.Listeners() {
+		open += l.Connections()
+	}
+	return open
+}
+
+// farewell is the first part of a sidecar's end: it serves on while the application beside it finishes, until the last
+// client has gone or only the grace is left of ctx's time.
+func (g *Gateway) farewell(ctx context.Context) {
+	s := g.Snapshot()
+	if s == nil || s.Drain.Mode != "sidecar" {
+		return
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-s.Drain.Grace.Std()))
+		defer cancel()
+	}
+	g.untilIdle(ctx)
 }

@@ -164,7 +164,7 @@ func outcome(text string) string {
 		}
 		return v
 	}
-	for _, k := range []string{"admin", "access_log", "drain"} {
+	for _, k := range []string{"node", "admin", "access_log", "drain", "memory"} {
 		delete(dump, k)
 	}
 	if err := enc.Encode(strip(dump)); err != nil {

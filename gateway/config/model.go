@@ -10,6 +10,7 @@ type Model struct {
 	Admin     Admin     `yaml:"admin" doc:"The HTTP interface for operators, probes and Prometheus."`
 	AccessLog AccessLog `yaml:"access_log" doc:"One JSON line a statement, command or request."`
 	Drain     Drain     `yaml:"drain" doc:"How the process ends."`
+	Memory    Memory    `yaml:"memory" doc:"How much memory the process may take."`
 	Listeners []*Listener
 	Clusters  []*Cluster
 	Resources []*Resource
@@ -22,7 +23,8 @@ type Model struct {
 func (m *Model) SetDefaults() {
 	m.Admin.Address = "127.0.0.1:9901"
 	m.AccessLog.Sample = 1
-	m.Drain.Timeout = Duration(30e9)
+	m.Drain = Drain{Mode: "gateway", Timeout: Duration(30e9), Grace: Duration(5e9)}
+	m.Memory.Share = 0.9
 }
 
 // Node is who and where this process is.
@@ -48,7 +50,15 @@ type AccessLog struct {
 
 // Drain configures the end of the process.
 type Drain struct {
-	Timeout Duration `yaml:"timeout" doc:"How long sessions may take to reach a boundary after SIGTERM before they are cut." default:"30s"`
+	Mode    string   `yaml:"mode" enum:"gateway|sidecar" doc:"After SIGTERM: gateway stops accepting and ends sessions at their next boundary; sidecar keeps serving until the application has closed its connections." default:"gateway"`
+	Timeout Duration `yaml:"timeout" doc:"For the whole drain; what is left then is cut." default:"30s"`
+	Grace   Duration `yaml:"grace" doc:"The end of that time in which a sidecar, too, stops accepting and ends sessions at boundaries." default:"5s"`
+}
+
+// Memory bounds the whole process.
+type Memory struct {
+	Limit Bytes   `yaml:"limit" doc:"Bytes the process may take; 0: what its control group allows, or GOMEMLIMIT."`
+	Share float64 `yaml:"share" min:"0.1" max:"1" doc:"Of the limit, at which new connections are refused and idle memory is given back." default:"0.9"`
 }
 
 // Origin says where a resource came from.

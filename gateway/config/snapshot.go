@@ -14,6 +14,7 @@ type Snapshot struct {
 	Admin     Admin
 	AccessLog AccessLog
 	Drain     Drain
+	Memory    Memory
 	Files     []string
 
 	// Version identifies the content: equal versions mean equal configurations.
@@ -69,11 +70,11 @@ func (s *Snapshot) Resources() []*Resource {
 
 func newSnapshot(m *Model, prev *Snapshot) *Snapshot {
 	s := &Snapshot{
-		Node: m.Node, Admin: m.Admin, AccessLog: m.AccessLog, Drain: m.Drain, Files: m.Files,
+		Node: m.Node, Admin: m.Admin, AccessLog: m.AccessLog, Drain: m.Drain, Memory: m.Memory, Files: m.Files,
 		clusters: map[string]*Cluster{}, resources: map[string]*Resource{},
 	}
 	all := fnv.New64a()
-	writeValue(all, reflect.ValueOf([]any{m.Node, m.Admin, m.AccessLog, m.Drain}))
+	writeValue(all, reflect.ValueOf([]any{m.Node, m.Admin, m.AccessLog, m.Drain, m.Memory}))
 	for _, c := range m.Clusters {
 		c.Hash = contentHash(c)
 		if prev != nil {

@@ -50,6 +50,8 @@ func (l *Listener) admit(s *state, c *Conn) error {
 	switch {
 	case l.draining.Load():
 		return ErrDraining
+	case l.deps.Full != nil && l.deps.Full():
+		return ErrNoMemory
 	case limits.Connections > 0 && l.count.Load() > int64(limits.Connections):
 		return ErrTooManyConnections
 	case limits.PerSource > 0 && source.IsValid() && !l.count1(c, source, limits.PerSource):

@@ -32,5 +32,6 @@ var (
 	ErrTooManyConnections = errors.New("too many connections")
 	ErrTooManyFromSource  = errors.New("too many connections from one address")
 	ErrTooFast            = errors.New("too many new connections per second")
+	ErrNoMemory           = errors.New("out of memory for further connections")
 	ErrDraining           = errors.New("shutting down")
 )

@@ -58,6 +58,7 @@ type Deps struct {
 	Metrics *telemetry.Registry
 	NextID  func() uint64
 	Now     func() time.Time
+	Full    func() bool // the process has no memory left for another client
 }
 
 // New makes a listener of a bound socket. Serve begins to accept.
