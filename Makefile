@@ -1,5 +1,6 @@
 # make            build, vet, lint, unit tests
 # make test       install missing servers, then everything: race detector, real servers
+# make bench      measure beside peers, write docs/bench.md; QUICK=1 for a short run, ONLY=expression for some loads
 # make servers    only the servers, peers and load generators that `make test` and `make bench` start
 
 GO ?= go
@@ -7,7 +8,7 @@ GO ?= go
 UNIT_TIMEOUT ?= 120s
 TEST_TIMEOUT ?= 600s
 
-.PHONY: all build vet lint unit test race integration servers clean
+.PHONY: all build vet lint unit test race integration servers bench clean
 
 all: build vet lint unit
 
@@ -32,6 +33,11 @@ race:
 
 integration: servers
 	cd integration && $(GO) test -race -timeout $(TEST_TIMEOUT) ./...
+
+# A run of some loads alone is printed and not written.
+bench: servers
+	mkdir -p docs
+	cd integration && $(GO) run ./bench $(if $(QUICK),-quick) $(if $(ONLY),-only '$(ONLY)',-out ../docs/bench.md)
 
 servers:
 	scripts/servers.sh

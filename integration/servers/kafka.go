@@ -30,6 +30,7 @@ type KafkaBroker struct {
 	ID       int
 	Addr     string // plain listener, also used between brokers
 	SASLAddr string // SASL_PLAINTEXT listener, with SASL()
+	ViaAddr  string // listener to be reached by way of a proxy, with Via()
 	Rack     string
 }
 
@@ -90,6 +91,9 @@ func (f *Fleet) Kafka(ctx context.Context, opts ...Option) (*KafkaCluster, error
 	default:
 		return nil, fmt.Errorf("no Kafka of line %q here, only 4 and 3.9", o.line)
 	}
+	if o.via != "" && o.nodes != 1 {
+		return nil, errors.New("one proxy address for several brokers")
+	}
 	c.lib = filepath.Join(cacheDir(), "kafka-"+c.line, "lib")
 	if _, err := os.Stat(c.lib); err != nil {
 		return nil, &Missing{What: "Apache Kafka " + c.line}
@@ -120,13 +124,16 @@ func (c *KafkaCluster) lay(f *Fleet, o options) error {
 		if err != nil {
 			return err
 		}
-		first, err := f.PortRange(3)
+		first, err := f.PortRange(4)
 		if err != nil {
 			return err
 		}
 		b := &KafkaBroker{ID: i + 1, Addr: local(first), Rack: fmt.Sprintf("r%d", i+1)}
 		if o.sasl {
 			b.SASLAddr = local(first + 1)
+		}
+		if o.via != "" {
+			b.ViaAddr = local(first + 3)
 		}
 		controllers[i] = first + 2
 		voters = append(voters, fmt.Sprintf("%d@%s", b.ID, local(controllers[i])))
@@ -147,6 +154,11 @@ func (c *KafkaCluster) properties(b *KafkaBroker, controller int, voters string,
 	if o.sasl {
 		listeners += ",SASL_PLAINTEXT://" + b.SASLAddr
 	}
+	advertised := listeners
+	if o.via != "" {
+		listeners += ",VIA://" + b.ViaAddr
+		advertised += ",VIA://" + o.via
+	}
 	copies := min(o.nodes, 3)
 	lines := []string{
 		"process.roles=broker,controller",
@@ -154,10 +166,10 @@ func (c *KafkaCluster) properties(b *KafkaBroker, controller int, voters string,
 		"broker.rack=" + b.Rack,
 		"controller.quorum.voters=" + voters,
 		"listeners=" + listeners + ",CONTROLLER://" + local(controller),
-		"advertised.listeners=" + listeners,
+		"advertised.listeners=" + advertised,
 		"inter.broker.listener.name=PLAINTEXT",
 		"controller.listener.names=CONTROLLER",
-		"listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT",
+		"listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,VIA:PLAINTEXT",
 		"log.dirs=" + filepath.Join(b.Dir, "data"),
 		"replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector",
 		"auto.create.topics.enable=false",

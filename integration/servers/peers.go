@@ -26,6 +26,19 @@ func HAProxy(t TB, targets ...[]string) *Proxy {
 
 // HAProxy is the package's HAProxy for programs that are no tests.
 func (f *Fleet) HAProxy(ctx context.Context, targets ...[]string) (*Proxy, error) {
+	var listen []string
+	for range targets {
+		port, err := f.Port()
+		if err != nil {
+			return nil, err
+		}
+		listen = append(listen, local(port))
+	}
+	return f.HAProxyAt(ctx, listen, targets)
+}
+
+// HAProxyAt is HAProxy listening at addresses that were reserved before, one for each list of targets.
+func (f *Fleet) HAProxyAt(ctx context.Context, listen []string, targets [][]string) (*Proxy, error) {
 	program, err := find("haproxy", "HAProxy")
 	if err != nil {
 		return nil, err
@@ -34,17 +47,12 @@ func (f *Fleet) HAProxy(ctx context.Context, targets ...[]string) (*Proxy, error
 	if err != nil {
 		return nil, err
 	}
-	p := &Proxy{}
+	p := &Proxy{Addrs: listen}
 	var conf strings.Builder
 	conf.WriteString("global\n  nbthread 2\n  maxconn 8000\n" +
 		"defaults\n  mode tcp\n  maxconn 8000\n  timeout connect 5s\n  timeout client 1h\n  timeout server 1h\n")
 	for i, list := range targets {
-		port, err := f.Port()
-		if err != nil {
-			return nil, err
-		}
-		p.Addrs = append(p.Addrs, local(port))
-		fmt.Fprintf(&conf, "listen l%d\n  bind %s\n", i, local(port))
+		fmt.Fprintf(&conf, "listen l%d\n  bind %s\n", i, listen[i])
 		for j, target := range list {
 			fmt.Fprintf(&conf, "  server s%d %s\n", j, target)
 		}

@@ -24,6 +24,7 @@ type options struct {
 	password string
 	line     string
 	sasl     bool
+	via      string
 	args     string
 	argv     []string
 }
@@ -48,6 +49,10 @@ func Line(version string) Option { return func(o *options) { o.line = version } 
 
 // SASL asks for a Kafka listener that authenticates, beside the plain one.
 func SASL() Option { return func(o *options) { o.sasl = true } }
+
+// Via asks a Kafka of one broker for one more listener, which says that it is reached at addr: the address of a proxy that
+// does not rewrite addresses itself.
+func Via(addr string) Option { return func(o *options) { o.via = addr } }
 
 // Args adds arguments of the server program's own (MariaDB, MySQL, PostgreSQL and Redis), lines of server.properties for Kafka.
 func Args(args ...string) Option {
