@@ -78,3 +78,27 @@ func TestMissingFileIsOneProblem(t *testing.T) {
 		t.Fatalf("exit code %d, printed %q", code, out)
 	}
 }
+
+// The checked-in schema is the one the types make: REWRITE=1 writes it anew.
+func TestSchemaIsCheckedIn(t *testing.T) {
+	const file = "../../conf/sidewire.schema.json"
+	c := schemaCommand()
+	var out bytes.Buffer
+	c.SetOut(&out)
+	c.SetArgs(nil)
+	if err := c.Execute(); err != nil {
+		t.Fatal(err)
+	}
+	if os.Getenv("REWRITE") != "" {
+		if err := os.WriteFile(file, out.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	have, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(have, out.Bytes()) {
+		t.Fatalf("%s is not what `sidewire schema` prints; REWRITE=1 go test ./cmd/sidewire writes it", file)
+	}
+}

@@ -37,7 +37,7 @@ func main() {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(runCommand(), validateCommand(), waitCommand(), versionCommand())
+	root.AddCommand(runCommand(), validateCommand(), waitCommand(), schemaCommand(), versionCommand())
 	err := root.Execute()
 	if err == nil {
 		return

@@ -38,14 +38,18 @@ func waitCommand() *cobra.Command {
 func waitReady(ctx context.Context, url string) error {
 	tick := time.NewTicker(askAgain)
 	defer tick.Stop()
+	var why error
 	for {
 		err := ready(ctx, url)
 		if err == nil {
 			return nil
 		}
+		if why == nil || ctx.Err() == nil { // that the time is over is no reason by itself
+			why = err
+		}
 		select {
 		case <-ctx.Done():
-			return err
+			return why
 		case <-tick.C:
 		}
 	}

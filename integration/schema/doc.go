@@ -1,0 +1,2 @@
+// Package schema checks the configuration's JSON Schema with a validator that is not ours.
+package schema
