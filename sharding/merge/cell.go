@@ -18,7 +18,7 @@ const (
 	classDecimal
 	classBytes // compared byte by byte
 	classText  // needs its collation
-	classTemporal
+	classDatetime
 	classTime
 	classOther
 )
@@ -37,9 +37,11 @@ func (c Column) class() class {
 	case TypeDecimal, TypeNewDecimal:
 		return classDecimal
 	case TypeDate, TypeDatetime, TypeTimestamp:
-		return classTemporal
+		return classDatetime
 	case TypeTime:
 		return classTime
+	case TypeNull:
+		return classBytes
 	case TypeVarchar, TypeVarString, TypeString, TypeTinyBlob, TypeMediumBlob, TypeLongBlob, TypeBlob:
 		if c.Flags&(FlagEnum|FlagSet) != 0 {
 			return classOther
@@ -56,47 +58,49 @@ func (c Column) class() class {
 type cell struct {
 	class class
 	valid bool
-	n     int64 // classInt; classUint's bits
+	n     int64 // classInt; classUint's bits; classDatetime and classTime packed
 	f     float64
 	d     decimal
-	b     []byte // borrowed from the row
+	b     []byte // the value's own bytes
+	w     []byte // classText: what it is compared by
 }
 
-// decode reads a column's value.
+// decode reads a column's value. Its bytes are borrowed from the row.
 func (c *cell) decode(col *Column, cl class, format Format, row []byte, s span) error {
-	*c = cell{class: cl}
+	c.class, c.valid = cl, false
 	if s.null() {
 		return nil
 	}
 	c.valid = true
 	v := row[s.start:s.end]
 	c.b = v
-	if format == Binary && cl <= classFloat {
-		return c.decodeBinary(col, v)
-	}
-	var err error
-	switch cl {
-	case classInt:
+	ok, err := true, error(nil)
+	switch {
+	case cl == classDatetime:
+		c.n, ok = packDatetime(format, v)
+	case cl == classTime:
+		c.n, ok = packTime(format, v)
+	case format == Binary && cl <= classFloat:
+		c.decodeBinary(col, v)
+	case cl == classInt:
 		c.n, err = strconv.ParseInt(string(v), 10, 64)
-	case classUint:
+	case cl == classUint:
 		var n uint64
 		n, err = strconv.ParseUint(string(v), 10, 64)
 		c.n = int64(n)
-	case classDouble, classFloat:
+	case cl == classDouble || cl == classFloat:
 		c.f, err = strconv.ParseFloat(string(v), 64)
-	case classDecimal:
-		var ok bool
-		if c.d, ok = parseDecimal(string(v)); !ok {
-			err = fmt.Errorf("%q is not a decimal", v)
-		}
+	case cl == classDecimal:
+		ok = c.d.parse(string(v))
 	}
-	if err != nil {
-		return fmt.Errorf("%w: column %s: %w", ErrRow, col.Name, err)
+	if err != nil || !ok {
+		return fmt.Errorf("%w: column %s: cannot read %q", ErrRow, col.Name, v)
 	}
 	return nil
 }
 
-func (c *cell) decodeBinary(col *Column, v []byte) error {
+// decodeBinary reads a number; spans has checked its size.
+func (c *cell) decodeBinary(col *Column, v []byte) {
 	unsigned := col.Flags&FlagUnsigned != 0
 	switch col.Type {
 	case TypeTiny:
@@ -123,30 +127,79 @@ func (c *cell) decodeBinary(col *Column, v []byte) error {
 	case TypeDouble:
 		c.f = math.Float64frombits(binary.LittleEndian.Uint64(v))
 	}
-	return nil
 }
 
-// encode appends the value as a column of a row: in the text format with its length, in the binary format without NULLs.
-func (c *cell) encode(dst []byte, col *Column, format Format) ([]byte, error) {
+// copy makes c an own copy of o, reusing c's memory.
+func (c *cell) copy(o *cell) {
+	c.class, c.valid, c.n, c.f = o.class, o.valid, o.n, o.f
+	if o.class == classDecimal && o.valid {
+		c.d.unscaled.Set(&o.d.unscaled)
+		c.d.scale = o.d.scale
+	}
+	c.b = append(c.b[:0], o.b...)
+	c.w = append(c.w[:0], o.w...)
+	if !o.valid {
+		c.b, c.w = c.b[:0], c.w[:0]
+	}
+}
+
+// compare orders two values of one column: NULL first. pad is the weight of a space, for text.
+func (c *cell) compare(o *cell, pad []byte) int {
+	if !c.valid || !o.valid {
+		switch {
+		case c.valid == o.valid:
+			return 0
+		case o.valid:
+			return -1
+		}
+		return 1
+	}
+	switch c.class {
+	case classInt, classDatetime, classTime:
+		return cmp(c.n, o.n)
+	case classUint:
+		return cmp(uint64(c.n), uint64(o.n))
+	case classDouble, classFloat:
+		return cmp(c.f, o.f)
+	case classDecimal:
+		return c.d.cmp(&o.d)
+	case classText:
+		return compareWeights(c.w, o.w, pad)
+	}
+	return cmp(string(c.b), string(o.b))
+}
+
+func cmp[T int64 | uint64 | float64 | string](a, b T) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// encode appends the value as a column of a row: in the text format with its length, in the binary format as it is.
+func (c *cell) encode(dst []byte, col *Column, format Format) []byte {
 	if format == Binary {
 		switch col.Type {
 		case TypeTiny:
-			return append(dst, byte(c.n)), nil
+			return append(dst, byte(c.n))
 		case TypeShort, TypeYear:
-			return binary.LittleEndian.AppendUint16(dst, uint16(c.n)), nil
+			return binary.LittleEndian.AppendUint16(dst, uint16(c.n))
 		case TypeLong, TypeInt24:
-			return binary.LittleEndian.AppendUint32(dst, uint32(c.n)), nil
+			return binary.LittleEndian.AppendUint32(dst, uint32(c.n))
 		case TypeLongLong:
-			return binary.LittleEndian.AppendUint64(dst, uint64(c.n)), nil
+			return binary.LittleEndian.AppendUint64(dst, uint64(c.n))
 		case TypeFloat:
-			return binary.LittleEndian.AppendUint32(dst, math.Float32bits(float32(c.f))), nil
+			return binary.LittleEndian.AppendUint32(dst, math.Float32bits(float32(c.f)))
 		case TypeDouble:
-			return binary.LittleEndian.AppendUint64(dst, math.Float64bits(c.f)), nil
+			return binary.LittleEndian.AppendUint64(dst, math.Float64bits(c.f))
 		}
 	}
 	var buf [96]byte
 	text := c.text(buf[:0], col)
-	return append(appendLenenc(dst, len(text)), text...), nil
+	return append(appendLenenc(dst, len(text)), text...)
 }
 
 func (c *cell) text(dst []byte, col *Column) []byte {
@@ -173,25 +226,25 @@ func appendFloat(dst []byte, f float64, col *Column) []byte {
 	if col.Decimals < 31 {
 		return strconv.AppendFloat(dst, f, 'f', int(col.Decimals), bits)
 	}
-	if a := math.Abs(f); a != 0 && (a < 1e-15 || a >= 1e15) {
-		var buf [32]byte
-		s := strconv.AppendFloat(buf[:0], f, 'e', -1, bits)
-		// Go writes 1e+20 and 1e-07, MySQL 1e20 and 1e-7.
-		for i := range s {
-			if s[i] != 'e' {
-				continue
-			}
-			dst = append(dst, s[:i+1]...)
-			exp := s[i+1:]
-			if exp[0] == '-' {
-				dst = append(dst, '-')
-			}
-			exp = exp[1:]
-			for len(exp) > 1 && exp[0] == '0' {
-				exp = exp[1:]
-			}
-			return append(dst, exp...)
-		}
+	if a := math.Abs(f); a == 0 || a >= 1e-15 && a < 1e15 {
+		return strconv.AppendFloat(dst, f, 'f', -1, bits)
 	}
-	return strconv.AppendFloat(dst, f, 'f', -1, bits)
+	var buf [32]byte
+	s := strconv.AppendFloat(buf[:0], f, 'e', -1, bits)
+	for i := range s {
+		if s[i] != 'e' {
+			continue
+		}
+		// Go writes 1e+20 and 1e-07, the servers 1e20 and 1e-7.
+		dst = append(dst, s[:i+1]...)
+		exp := s[i+2:]
+		if s[i+1] == '-' {
+			dst = append(dst, '-')
+		}
+		for len(exp) > 1 && exp[0] == '0' {
+			exp = exp[1:]
+		}
+		return append(dst, exp...)
+	}
+	return append(dst, s...) // Inf and NaN, which no server sends
 }

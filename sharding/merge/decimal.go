@@ -22,22 +22,25 @@ var powers = func() (p [100]*big.Int) {
 // maxScale is beyond MySQL's 38 fractional digits.
 const maxScale = 60
 
-// parseDecimal reads an exact number's text; false for anything else.
-func parseDecimal(s string) (d decimal, ok bool) {
+// parse reads an exact number's text; false for anything else.
+func (d *decimal) parse(s string) bool {
 	whole, frac, _ := strings.Cut(s, ".")
-	if len(frac) > maxScale || len(s) > 200 || strings.ContainsAny(frac, "+-_") || strings.ContainsAny(whole, "_") {
-		return d, false
+	if len(frac) > maxScale || len(s) > 200 {
+		return false
 	}
-	if len(s) <= 18 && plain(s, &d, len(frac)) {
-		return d, true
-	}
-	_, ok = d.unscaled.SetString(whole+frac, 10)
 	d.scale = len(frac)
-	return d, ok
+	if len(s) <= 18 {
+		return d.plain(s)
+	}
+	if strings.ContainsAny(frac, "+-_") || strings.ContainsAny(whole, "_") {
+		return false
+	}
+	_, ok := d.unscaled.SetString(whole+frac, 10)
+	return ok
 }
 
-// plain reads short numbers without an allocation for their text.
-func plain(s string, d *decimal, scale int) bool {
+// plain reads short numbers without allocating.
+func (d *decimal) plain(s string) bool {
 	var n int64
 	neg, digits := false, 0
 	for i := range len(s) {
@@ -52,15 +55,11 @@ func plain(s string, d *decimal, scale int) bool {
 			return false
 		}
 	}
-	if digits == 0 {
-		return false
-	}
 	if neg {
 		n = -n
 	}
 	d.unscaled.SetInt64(n)
-	d.scale = scale
-	return true
+	return digits > 0
 }
 
 // rescale brings the number to a larger scale.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/bits"
 )
 
 // Source is one shard's result. Its methods are called from one goroutine.
@@ -18,7 +17,7 @@ type Source interface {
 // Options of a merge.
 type Options struct {
 	Format Format
-	Budget int // bytes that may be held at once; 0: 64 MiB
+	Budget int // bytes that may be held at once; 0: DefaultBudget
 }
 
 // DefaultBudget is how many bytes a merge may hold when nothing else is said.
@@ -29,23 +28,34 @@ var (
 	ErrBudget   = errors.New("merging the shards' results needs more memory than the query's budget; narrow the query or raise the budget")
 	ErrOverflow = errors.New("an aggregate over several shards is out of range")
 	ErrColumns  = errors.New("the shards' results have different columns; their tables differ in structure")
+	ErrOrder    = errors.New("a shard does not send its rows in the order asked for, so they cannot be merged; sort by shorter values")
 )
 
 // Merger is the merged result of several sources.
 type Merger struct {
-	spec    *Spec
-	opt     Options
-	sources []Source
-	all     []Column // derived columns included
-	columns []Column
-	classes []class
+	// Set by New.
+	spec       *Spec
+	opt        Options
+	all        []Column // derived columns included
+	columns    []Column
+	classes    []class
+	keys       []keyState
+	resort     []keyState
+	minmax     []keyState  // by aggregate
+	aggregates []Aggregate // with their columns' true numbers
+	fills      []int       // for each column of the result: index of the aggregate, or of the computed column after them; -1
+	streams    []*stream
+	plain      bool // rows pass as they are, cut after the client's columns
+	started    bool
+	heap       heap
+	at         int // without keys: the stream being read
+	skipped    uint64
+	sent       int64
+	finished   bool
 
-	at      int // the source being read
-	skipped uint64
-	sent    int64
-	done    bool
-	spans   []span
-	out     []byte
+	group  group
+	out    []byte
+	sorted *sorter
 }
 
 // New begins a merge: it reads every source's columns.
@@ -53,14 +63,15 @@ func New(spec *Spec, sources []Source, opt Options) (*Merger, error) {
 	if opt.Budget == 0 {
 		opt.Budget = DefaultBudget
 	}
-	m := &Merger{spec: spec, opt: opt, sources: sources}
+	m := &Merger{spec: spec, opt: opt, plain: !spec.Grouped}
 	for i, s := range sources {
 		cols, err := s.Columns()
 		if err != nil {
 			return nil, err
 		}
+		m.streams = append(m.streams, &stream{source: s, index: i, stale: true})
 		if i == 0 {
-			m.all = cols
+			m.all = append([]Column(nil), cols...)
 			continue
 		}
 		if err := m.sameColumns(cols); err != nil {
@@ -74,7 +85,7 @@ func New(spec *Spec, sources []Source, opt Options) (*Merger, error) {
 	for _, c := range m.all {
 		m.classes = append(m.classes, c.class())
 	}
-	return m, m.check()
+	return m, m.prepare()
 }
 
 func (m *Merger) sameColumns(cols []Column) error {
@@ -82,35 +93,87 @@ func (m *Merger) sameColumns(cols []Column) error {
 		return fmt.Errorf("%w: %d and %d columns", ErrColumns, len(m.all), len(cols))
 	}
 	for i, c := range cols {
-		if c.Type != m.all[i].Type || c.Flags&FlagUnsigned != m.all[i].Flags&FlagUnsigned || c.Charset != m.all[i].Charset {
+		a := &m.all[i]
+		if a.Type == TypeNull {
+			*a = c
+			continue
+		}
+		if c.Type != TypeNull && (c.Type != a.Type || c.Flags&FlagUnsigned != a.Flags&FlagUnsigned || c.Charset != a.Charset || c.Decimals != a.Decimals) {
 			return fmt.Errorf("%w: column %s", ErrColumns, c.Name)
 		}
-		m.all[i].Length = max(m.all[i].Length, c.Length)
+		a.Length = max(a.Length, c.Length)
 	}
 	return nil
 }
 
-// check refuses aggregates over types that cannot be merged exactly.
-func (m *Merger) check() error {
-	for _, a := range m.spec.Aggregates {
-		if a.Input >= len(m.all) || a.Column >= len(m.all) {
-			return fmt.Errorf("%w: no column %d", ErrColumns, a.Input)
+// prepare checks that everything the spec asks for can be done with the columns' types.
+func (m *Merger) prepare() (err error) {
+	if m.keys, err = m.prepareKeys(m.spec.Keys); err != nil {
+		return err
+	}
+	if m.resort, err = m.prepareResort(); err != nil {
+		return err
+	}
+	m.heap.keys = m.keys
+	if !m.spec.Grouped {
+		return nil
+	}
+	m.fills = make([]int, len(m.all))
+	for i := range m.fills {
+		m.fills[i] = -1
+	}
+	m.aggregates = append(m.aggregates, m.spec.Aggregates...)
+	for i := range m.aggregates {
+		if err := m.prepareAggregate(i, &m.aggregates[i]); err != nil {
+			return err
 		}
-		switch cl := m.classes[a.Input]; a.Func {
-		case Min, Max:
-			if cl == classText || cl == classTime || cl == classOther {
-				return fmt.Errorf("the smallest or largest of column %s over several shards depends on its collation and is not supported; ask one shard", m.all[a.Input].Name)
-			}
-			if m.opt.Format == Binary && cl == classTemporal {
-				return fmt.Errorf("the smallest or largest of column %s over several shards is not supported in prepared statements", m.all[a.Input].Name)
-			}
-		case SumOf:
-			if cl > classDecimal {
-				return fmt.Errorf("the sum of column %s over several shards is not supported for its type", m.all[a.Input].Name)
-			}
+	}
+	for i, c := range m.spec.Computed {
+		if c.Column >= len(m.columns) {
+			return fmt.Errorf("%w: no column %d", ErrColumns, c.Column)
+		}
+		m.fills[c.Column] = len(m.aggregates) + i
+	}
+	m.group.init(m)
+	return nil
+}
+
+func (m *Merger) prepareAggregate(i int, a *Aggregate) error {
+	a.Input, a.Column, a.Count = m.number(a.Input), m.number(a.Column), m.number(a.Count)
+	if a.Input >= len(m.all) || a.Column >= len(m.all) || a.Count >= len(m.all) {
+		return fmt.Errorf("%w: no column %d", ErrColumns, a.Input)
+	}
+	m.fills[a.Column] = i
+	m.minmax = append(m.minmax, keyState{})
+	cl, col := m.classes[a.Input], &m.all[a.Input]
+	switch a.Func {
+	case Min, Max:
+		k := a.Key
+		k.Column = a.Input
+		if cl == classFloat {
+			m.minmax[i] = keyState{Key: k, class: cl, ready: true} // the largest of equal texts is any of them
+			return nil
+		}
+		keys, err := m.prepareKeys([]Key{k})
+		if err != nil {
+			return err
+		}
+		m.minmax[i] = keys[0]
+	case CountDistinct:
+	default:
+		if cl > classDecimal {
+			return fmt.Errorf("this aggregate of column %s over several shards is not supported for its type", col.Name)
 		}
 	}
 	return nil
+}
+
+// number returns the true number of a column.
+func (m *Merger) number(column int) int {
+	if column >= Derived {
+		return len(m.columns) + column - Derived
+	}
+	return column
 }
 
 // Columns returns the result's columns, derived ones cut off.
@@ -118,156 +181,111 @@ func (m *Merger) Columns() []Column { return m.columns }
 
 // Next returns the next row's bytes, valid until the next call, or io.EOF.
 func (m *Merger) Next() ([]byte, error) {
-	if m.done {
-		return nil, io.EOF
-	}
-	if m.spec.One {
-		m.done = true
-		return m.one()
-	}
-	for m.at < len(m.sources) {
-		row, err := m.sources[m.at].Next()
-		if err == io.EOF {
-			m.at++
-			continue
+	for !m.finished {
+		if m.spec.Limit >= 0 && m.sent >= m.spec.Limit {
+			break
 		}
+		row, err := m.produce()
 		if err != nil {
+			m.finished = true
 			return nil, err
 		}
+		if m.skipped < m.spec.Offset {
+			m.skipped++
+			continue
+		}
+		m.sent++
 		return row, nil
 	}
-	m.done = true
+	m.finished = true
 	return nil, io.EOF
 }
 
-// one merges one row of aggregates from each source.
-func (m *Merger) one() ([]byte, error) {
-	totals := make([]cell, len(m.spec.Aggregates))
-	for i, a := range m.spec.Aggregates {
-		totals[i].class = m.classes[a.Input]
-	}
-	for _, s := range m.sources {
-		row, err := s.Next()
+// produce returns the next row before OFFSET and LIMIT.
+func (m *Merger) produce() ([]byte, error) {
+	if m.plain {
+		s, err := m.next()
 		if err != nil {
-			return nil, unexpectedEnd(err)
-		}
-		if m.spans, err = spans(m.spans[:0], row, m.opt.Format, m.all); err != nil {
 			return nil, err
 		}
-		for i, a := range m.spec.Aggregates {
-			var c cell
-			if err := c.decode(&m.all[a.Input], m.classes[a.Input], m.opt.Format, row, m.spans[a.Input]); err != nil {
-				return nil, err
-			}
-			if err := totals[i].accumulate(a.Func, &c); err != nil {
-				return nil, err
-			}
-		}
-		if _, err := s.Next(); err != io.EOF {
-			if err == nil {
-				err = fmt.Errorf("%w: more than one row of aggregates", ErrRow)
-			}
+		s.stale = true
+		return m.cut(s)
+	}
+	if len(m.resort) == 0 {
+		return m.nextGroup()
+	}
+	if m.sorted == nil {
+		s, err := m.sortGroups()
+		if err != nil {
 			return nil, err
 		}
+		m.sorted = s
 	}
-	return m.emit(totals)
+	return m.sorted.next()
 }
 
-func unexpectedEnd(err error) error {
-	if err == io.EOF {
-		return fmt.Errorf("%w: no row of aggregates", ErrRow)
-	}
-	return err
-}
-
-// accumulate adds v to the total.
-func (t *cell) accumulate(f Func, v *cell) error {
-	if !v.valid {
-		return nil
-	}
-	if !t.valid {
-		*t = *v
-		t.b = append([]byte(nil), v.b...)
-		return nil
-	}
-	switch f {
-	case Min, Max:
-		if c := compareCells(v, t); f == Min && c < 0 || f == Max && c > 0 {
-			b := append(t.b[:0], v.b...)
-			*t = *v
-			t.b = b
+// next returns the stream whose row comes next.
+func (m *Merger) next() (*stream, error) {
+	if len(m.keys) == 0 {
+		for m.at < len(m.streams) {
+			s := m.streams[m.at]
+			if s.stale {
+				if err := m.advance(s); err != nil {
+					return nil, err
+				}
+			}
+			if !s.done {
+				return s, nil
+			}
+			m.at++
 		}
-		return nil
+		return nil, io.EOF
 	}
-	switch t.class {
-	case classInt:
-		sum := t.n + v.n
-		if (sum > t.n) != (v.n > 0) && v.n != 0 {
-			return ErrOverflow
+	if !m.started {
+		m.started = true
+		for _, s := range m.streams {
+			if err := m.advance(s); err != nil {
+				return nil, err
+			}
+			if !s.done {
+				m.heap.push(s)
+			}
 		}
-		t.n = sum
-	case classUint:
-		sum, carry := bits.Add64(uint64(t.n), uint64(v.n), 0)
-		if carry != 0 {
-			return ErrOverflow
+	} else if len(m.heap.streams) > 0 && m.heap.streams[0].stale {
+		if err := m.advance(m.heap.streams[0]); err != nil {
+			return nil, err
 		}
-		t.n = int64(sum)
-	case classDouble, classFloat:
-		t.f += v.f
-	case classDecimal:
-		t.d.add(&v.d)
+		m.heap.fix()
 	}
-	return nil
+	if len(m.heap.streams) == 0 {
+		return nil, io.EOF
+	}
+	return m.heap.streams[0], nil
 }
 
-// compareCells orders two values that are not NULL, of one class that needs no collation.
-func compareCells(a, b *cell) int {
-	switch a.class {
-	case classInt:
-		return cmp(a.n, b.n)
-	case classUint:
-		return cmp(uint64(a.n), uint64(b.n))
-	case classDouble, classFloat:
-		return cmp(a.f, b.f)
-	case classDecimal:
-		return a.d.cmp(&b.d)
+// cut takes the derived columns off a row. In the text format that is a shorter slice of the same bytes.
+func (m *Merger) cut(s *stream) ([]byte, error) {
+	if m.spec.Strip == 0 {
+		return s.row, nil
 	}
-	return cmp(string(a.b), string(b.b))
-}
-
-func cmp[T int64 | uint64 | float64 | string](a, b T) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
+	n := len(m.columns)
+	if m.opt.Format == Text {
+		return s.row[:s.spans[n].begin], nil
 	}
-	return 0
-}
-
-// emit encodes one row of aggregates, which fill every column.
-func (m *Merger) emit(totals []cell) ([]byte, error) {
-	m.out = m.out[:0]
-	if m.opt.Format == Binary {
+	m.out = append(m.out[:0], 0)
+	for range (n + 7 + binaryOffset) / 8 {
 		m.out = append(m.out, 0)
-		for range (len(m.columns) + 7 + binaryOffset) / 8 {
-			m.out = append(m.out, 0)
+	}
+	for i := range n {
+		if s.spans[i].null() {
+			setNull(m.out, i)
 		}
 	}
-	for i := range m.columns {
-		c := &totals[i]
-		if !c.valid {
-			if m.opt.Format == Binary {
-				m.out[1+(i+binaryOffset)/8] |= 1 << ((i + binaryOffset) % 8)
-			} else {
-				m.out = append(m.out, 0xfb)
-			}
-			continue
-		}
-		var err error
-		if m.out, err = c.encode(m.out, &m.columns[i], m.opt.Format); err != nil {
-			return nil, err
-		}
-	}
+	m.out = append(m.out, s.row[s.spans[0].begin:s.spans[n].begin]...)
 	return m.out, nil
+}
+
+func setNull(row []byte, column int) {
+	bit := column + binaryOffset
+	row[1+bit/8] |= 1 << (bit % 8)
 }

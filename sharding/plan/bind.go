@@ -3,6 +3,7 @@ package plan
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/sidewire/sidewire/sharding/algorithm"
 	"github.com/sidewire/sidewire/sharding/rule"
@@ -44,7 +45,7 @@ func (st *Statement) Bind(in *Input, out *Execution) {
 }
 
 func (st *Statement) bindTargets(in *Input, out *Execution) {
-	sql := st.sql(in, out, nil, nil)
+	sql := st.sql(in, out, nil)
 	for _, t := range st.targets {
 		out.Routes = append(out.Routes, Route{Target: t, Node: -1, SQL: sql, Same: len(st.edits) == 0})
 	}
@@ -54,11 +55,11 @@ func (st *Statement) bindTargets(in *Input, out *Execution) {
 }
 
 // sql returns the text for one choice of nodes.
-func (st *Statement) sql(in *Input, out *Execution, picks []int, limit *limitPlan) string {
+func (st *Statement) sql(in *Input, out *Execution, picks []int) string {
 	if len(st.edits) == 0 {
 		return in.Text
 	}
-	out.buf = st.appendSQL(out.buf[:0], in, picks, limit, 0, len(in.Text))
+	out.buf = st.appendSQL(out.buf[:0], in, st.edits, picks, 0, 0, len(in.Text))
 	return string(out.buf)
 }
 
@@ -96,7 +97,7 @@ func (st *Statement) bindGroups(in *Input, out *Execution) {
 		picks = append(picks, n)
 	}
 	if out.Refusal = st.beside(target); out.Refusal == nil {
-		out.Routes = append(out.Routes, Route{Target: target, Node: picks[0], SQL: st.sql(in, out, picks, nil)})
+		out.Routes = append(out.Routes, Route{Target: target, Node: picks[0], SQL: st.sql(in, out, picks)})
 	}
 }
 
@@ -105,7 +106,7 @@ func (st *Statement) everywhere(in *Input, out *Execution) {
 	g := &st.groups[0]
 	for n := range g.table.Nodes {
 		picks := [1]int{n}
-		out.Routes = append(out.Routes, Route{Target: g.table.Nodes[n].Target, Node: n, SQL: st.sql(in, out, picks[:], nil)})
+		out.Routes = append(out.Routes, Route{Target: g.table.Nodes[n].Target, Node: n, SQL: st.sql(in, out, picks[:])})
 	}
 	out.Affected = First
 }
@@ -146,7 +147,7 @@ func (st *Statement) spread(in *Input, out *Execution, nodes algorithm.Set, d *d
 			return
 		}
 		picks := [1]int{first}
-		out.Routes = append(out.Routes, Route{Target: t, Node: first, SQL: st.sql(in, out, picks[:], nil)})
+		out.Routes = append(out.Routes, Route{Target: t, Node: first, SQL: st.sql(in, out, picks[:])})
 		return
 	}
 	switch {
@@ -160,13 +161,60 @@ func (st *Statement) spread(in *Input, out *Execution, nodes algorithm.Set, d *d
 		out.Refusal = unsupported("the audit of table "+g.table.Name+" demands a condition on a sharding column", oneShardWay)
 		return
 	}
+	edits, pushed := st.edits, uint64(0)
+	if st.spec != nil {
+		edits = st.wide
+		if pushed, out.Refusal = st.bindMerge(in, out); out.Refusal != nil {
+			return
+		}
+	}
 	for n := first; n >= 0; n = nodes.Next(n + 1) {
 		picks := [1]int{n}
-		out.Routes = append(out.Routes, Route{Target: g.table.Nodes[n].Target, Node: n, SQL: st.sql(in, out, picks[:], nil)})
+		out.buf = st.appendSQL(out.buf[:0], in, edits, picks[:], pushed, 0, len(in.Text))
+		r := Route{Target: g.table.Nodes[n].Target, Node: n, SQL: string(out.buf)}
+		if st.dropsArgs {
+			r.Args = st.wideArgs
+			if r.Args == nil {
+				r.Args = []Arg{}
+			}
+		}
+		out.Routes = append(out.Routes, r)
 	}
-	if st.Kind == Select {
+}
+
+// bindMerge puts this execution's LIMIT and constants into the merge. It returns how many rows each shard is asked for.
+func (st *Statement) bindMerge(in *Input, out *Execution) (pushed uint64, r *Refusal) {
+	if st.limit == nil && len(st.consts) == 0 {
 		out.Merge = st.spec
+		return 0, nil
 	}
+	out.spec = *st.spec
+	out.Merge = &out.spec
+	for i := range st.consts {
+		v, ok := st.consts[i].get(in, st.mode)
+		if !ok {
+			return 0, unsupported("a value in HAVING is not known", "")
+		}
+		out.spec.Consts = append(out.spec.Consts, v)
+	}
+	if st.limit == nil {
+		return 0, nil
+	}
+	offset, ok1 := st.limit.offset.get(in, st.mode)
+	count, ok2 := st.limit.count.get(in, st.mode)
+	if !ok1 || !ok2 || !countable(offset) || !countable(count) {
+		return 0, &Refusal{CodeSyntax, "42000", "LIMIT takes whole numbers that are not negative", ""}
+	}
+	out.spec.Offset = offset.Num
+	out.spec.Limit = int64(min(count.Num, math.MaxInt64))
+	if pushed = offset.Num + count.Num; pushed < count.Num {
+		pushed = math.MaxUint64
+	}
+	return pushed, nil
+}
+
+func countable(v value.Value) bool {
+	return v.Kind == value.Uint || v.Kind == value.Int && v.Int64() >= 0
 }
 
 func (h *Hint) disables(auditors []string) bool {
@@ -203,7 +251,7 @@ func (st *Statement) bindInsert(in *Input, out *Execution) {
 	if one && ins.generate == nil {
 		n := out.rows[0].node
 		picks := [1]int{n}
-		out.Routes = append(out.Routes, Route{Target: ins.table.Nodes[n].Target, Node: n, SQL: st.sql(in, out, picks[:], nil)})
+		out.Routes = append(out.Routes, Route{Target: ins.table.Nodes[n].Target, Node: n, SQL: st.sql(in, out, picks[:])})
 		return
 	}
 	for i := range out.rows {
@@ -321,21 +369,21 @@ func (st *Statement) insertRoute(in *Input, out *Execution, node int) Route {
 	}
 	if ins.set {
 		at := st.at(in, ins.columnsEnd.start, ins.columnsEnd.after)
-		b = st.appendSQL(b, in, picks[:], nil, 0, at)
+		b = st.appendSQL(b, in, st.edits, picks[:], 0, 0, at)
 		b = append(appendQuoted(append(b, ' '), ins.generate.Column), " = "...)
 		b = append(out.rows[0].key.AppendLiteral(b), ',')
-		b = st.appendSQL(b, in, picks[:], nil, at, len(in.Text))
+		b = st.appendSQL(b, in, st.edits, picks[:], 0, at, len(in.Text))
 		out.buf, r.SQL, r.Args = b, string(b), nil
 		return r
 	}
 	head := st.at(in, ins.rows[0].open.start, ins.rows[0].open.after)
 	if ins.generate != nil {
 		at := st.at(in, ins.columnsEnd.start, ins.columnsEnd.after)
-		b = st.appendSQL(b, in, picks[:], nil, 0, at)
+		b = st.appendSQL(b, in, st.edits, picks[:], 0, 0, at)
 		b = appendQuoted(append(b, ", "...), ins.generate.Column)
-		b = st.appendSQL(b, in, picks[:], nil, at, head)
+		b = st.appendSQL(b, in, st.edits, picks[:], 0, at, head)
 	} else {
-		b = st.appendSQL(b, in, picks[:], nil, 0, head)
+		b = st.appendSQL(b, in, st.edits, picks[:], 0, 0, head)
 	}
 	first := true
 	for i := range ins.rows {
@@ -347,7 +395,7 @@ func (st *Statement) insertRoute(in *Input, out *Execution, node int) Route {
 		}
 		first = false
 		row := &ins.rows[i]
-		b = st.appendSQL(b, in, picks[:], nil, st.at(in, row.open.start, row.open.after), st.at(in, row.close.start, row.close.after))
+		b = st.appendSQL(b, in, st.edits, picks[:], 0, st.at(in, row.open.start, row.open.after), st.at(in, row.close.start, row.close.after))
 		if prepared {
 			r.Args = appendArgs(r.Args, row.from, row.to)
 		}
@@ -363,7 +411,7 @@ func (st *Statement) insertRoute(in *Input, out *Execution, node int) Route {
 		b = append(b, ')')
 	}
 	last := &ins.rows[len(ins.rows)-1]
-	b = st.appendSQL(b, in, picks[:], nil, st.at(in, last.close.start+1, last.close.after), len(in.Text))
+	b = st.appendSQL(b, in, st.edits, picks[:], 0, st.at(in, last.close.start+1, last.close.after), len(in.Text))
 	if prepared {
 		r.Args = appendArgs(r.Args, ins.suffix, len(in.Args))
 	}

@@ -135,9 +135,9 @@ func (st *Statement) at(in *Input, pos, after int) int {
 }
 
 // appendSQL appends the text for one choice of nodes: picks[g] is the node of group g.
-func (st *Statement) appendSQL(dst []byte, in *Input, picks []int, limit *limitPlan, from, to int) []byte {
-	for i := range st.edits {
-		e := &st.edits[i]
+func (st *Statement) appendSQL(dst []byte, in *Input, edits []edit, picks []int, pushed uint64, from, to int) []byte {
+	for i := range edits {
+		e := &edits[i]
 		start, end := st.at(in, e.start, e.after), 0
 		if start < from {
 			continue
@@ -153,11 +153,8 @@ func (st *Statement) appendSQL(dst []byte, in *Input, picks []int, limit *limitP
 			dst = append(dst, in.Text[from:start]...)
 			dst = append(appendQuoted(dst, physical(e.ref, picks)), e.text...)
 		case editLimit:
-			if limit == nil {
-				continue
-			}
 			dst = append(append(dst, in.Text[from:start]...), "LIMIT "...)
-			dst = strconv.AppendUint(dst, limit.pushed, 10)
+			dst = strconv.AppendUint(dst, pushed, 10)
 		}
 		from = end
 	}

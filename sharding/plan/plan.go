@@ -34,13 +34,18 @@ type Statement struct {
 	guards  []int // literals whose value the plan was made for
 	spec    *merge.Spec
 	limit   *limitPlan
-	insert  *insertPlan
-	scatter *Refusal     // why more than one shard is not possible; nil when it is
-	singles []rule.Table // single tables beside sharded ones
-	targets []int        // without sharded tables: where to run
-	all     bool         // every node of the groups, whatever the conditions
-	first   bool         // routes change copies of the same rows
-	catalog bool         // asks information_schema
+	wide    []edit    // the edits when several shards answer: names, derived columns, replaced clauses
+	consts  []operand // what spec.Consts are in one execution
+	// wideArgs are the parameters that go along when several shards answer; dropsArgs says that some do not.
+	wideArgs  []Arg
+	dropsArgs bool
+	insert    *insertPlan
+	scatter   *Refusal     // why more than one shard is not possible; nil when it is
+	singles   []rule.Table // single tables beside sharded ones
+	targets   []int        // without sharded tables: where to run
+	all       bool         // every node of the groups, whatever the conditions
+	first     bool         // routes change copies of the same rows
+	catalog   bool         // asks information_schema
 }
 
 // Kind tells statements apart where their execution differs.
