@@ -124,7 +124,7 @@ func (c *Conn) Abort() error {
 	if t, ok := c.conn.(*net.TCPConn); ok {
 		t.SetLinger(0) // best effort: an ordinary close follows in any case
 	}
-	return c.conn.Close()
+	return c.Close()
 }
 
 // SetKeepAlive sets TCP keep-alive probes; it does nothing on other sockets.

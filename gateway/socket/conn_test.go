@@ -575,3 +575,18 @@ func BenchmarkEcho(b *testing.B) {
 		})
 	}
 }
+
+// However a connection is closed, whoever counts it hears of it once.
+func TestOnCloseIsCalledOnce(t *testing.T) {
+	for name, end := range map[string]func(*Conn) error{"close": (*Conn).Close, "abort": (*Conn).Abort} {
+		a, b := net.Pipe()
+		defer b.Close()
+		c, calls := Wrap(a), 0
+		c.OnClose(func() { calls++ })
+		end(c)
+		c.Close()
+		if calls != 1 {
+			t.Errorf("%s: called %d times", name, calls)
+		}
+	}
+}
