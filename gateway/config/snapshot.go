@@ -3,7 +3,7 @@ package config
 import (
 	"fmt"
 	"hash"
-	"hash/fnv"
+	"hash/maphash"
 	"reflect"
 	"sort"
 )
@@ -17,11 +17,12 @@ type Snapshot struct {
 	Memory    Memory
 	Files     []string
 
-	// Version identifies the content: equal versions mean equal configurations.
+	// Version identifies the content: equal versions mean equal configurations, within one process.
 	Version string
 
 	listeners []*Listener
 	clusters  map[string]*Cluster
+	places    map[string]int // of clusters in the model
 	resources map[string]*Resource
 }
 
@@ -40,6 +41,9 @@ func (s *Snapshot) Listener(name string) *Listener {
 
 // Cluster finds a cluster by name; nil when there is none.
 func (s *Snapshot) Cluster(name string) *Cluster { return s.clusters[name] }
+
+// ClusterPath is where the model has a cluster, for problems that show only when it is applied.
+func (s *Snapshot) ClusterPath(name string) Path { return Path("clusters").Index(s.places[name]) }
 
 // Clusters are the clusters, sorted by name.
 func (s *Snapshot) Clusters() []*Cluster {
@@ -68,14 +72,25 @@ func (s *Snapshot) Resources() []*Resource {
 	return out
 }
 
+// seed makes hashes this process's own. They are shown as versions and cover secrets: with a known function, whoever sees
+// one could try out passwords until it fits.
+var seed = maphash.MakeSeed()
+
+func newHash() hash.Hash64 {
+	var h maphash.Hash
+	h.SetSeed(seed)
+	return &h
+}
+
 func newSnapshot(m *Model, prev *Snapshot) *Snapshot {
 	s := &Snapshot{
 		Node: m.Node, Admin: m.Admin, AccessLog: m.AccessLog, Drain: m.Drain, Memory: m.Memory, Files: m.Files,
-		clusters: map[string]*Cluster{}, resources: map[string]*Resource{},
+		clusters: map[string]*Cluster{}, places: map[string]int{}, resources: map[string]*Resource{},
 	}
-	all := fnv.New64a()
+	all := newHash()
 	writeValue(all, reflect.ValueOf([]any{m.Node, m.Admin, m.AccessLog, m.Drain, m.Memory}))
-	for _, c := range m.Clusters {
+	for i, c := range m.Clusters {
+		s.places[c.Name] = i
 		c.Hash = contentHash(c)
 		if prev != nil {
 			if old := prev.Cluster(c.Name); old != nil && old.Hash == c.Hash {
@@ -112,7 +127,7 @@ func newSnapshot(m *Model, prev *Snapshot) *Snapshot {
 // contentHash covers everything that an author can write, secrets and the bytes of named files included; origin and
 // version do not count, because they change without the content.
 func contentHash(v any) uint64 {
-	h := fnv.New64a()
+	h := newHash()
 	switch x := v.(type) {
 	case *Resource:
 		fmt.Fprintf(h, "%s/%s/", x.Kind, x.Name)
