@@ -2,110 +2,125 @@ package gateway
 
 import (
 	"context"
-	"fmt"
 	"maps"
-	"net"
 	"time"
 
 	"github.com/sidewire/sidewire/gateway/admin"
 	"github.com/sidewire/sidewire/gateway/cluster"
 	"github.com/sidewire/sidewire/gateway/config"
-	"github.com/sidewire/sidewire/gateway/host"
-	"github.com/sidewire/sidewire/gateway/listener"
 	"github.com/sidewire/sidewire/gateway/telemetry"
 )
 
 // Apply makes a snapshot the one in force. What is unchanged keeps its connections, health and pools; what is gone is
-// drained. It applies whole or not at all: everything that can fail is done before anything that is seen.
+// drained. It applies whole or not at all: everything that can fail is done first, with a note of how to undo it.
 //
-// The order is make before break: clusters, then sockets, then the snapshot becomes visible, then what nobody names any
-// more leaves.
+// The order is make before break: clusters, then sockets and handlers, then the snapshot becomes visible, then what nobody
+// names any more leaves. A problem's path says by index which listener or cluster of the model it is about, so that a front
+// end that applies resource by resource can leave that one out and apply again.
 func (g *Gateway) Apply(s *config.Snapshot) []config.Problem {
 	g.apply.Lock()
 	defer g.apply.Unlock()
+	if g.isClosed() {
+		return []config.Problem{config.Path("").Problem("the process is shutting down")}
+	}
 	old := g.Snapshot()
 	if old == s {
 		return nil
 	}
-	access, err := g.openAccess(s, old)
+	t := &transition{g: g, s: s, old: old, access: g.Access()}
+	for _, step := range []func() []config.Problem{t.openAccess, t.attach, t.warm, t.bindAdmin, t.bind, t.listen, t.updateClusters, t.updateListeners} {
+		if problems := step(); len(problems) > 0 {
+			for i := len(t.undo) - 1; i >= 0; i-- {
+				t.undo[i]()
+			}
+			return problems
+		}
+	}
+	t.commit()
+	return nil
+}
+
+// transition is one way from a snapshot to the next.
+type transition struct {
+	g      *Gateway
+	s, old *config.Snapshot // old is nil at the first
+	undo   []func()         // in the order in which things were done
+
+	access   *telemetry.AccessLog
+	places   []*place
+	fresh    map[string]*attached // clusters that were made for it
+	replaced map[string]*attached // clusters whose protocol changed
+}
+
+func (t *transition) undoing(f func()) { t.undo = append(t.undo, f) }
+
+// openAccess opens the access log that the snapshot asks for: the one that is open when nothing about it changed, nil when
+// there is none.
+func (t *transition) openAccess() []config.Problem {
+	if t.old != nil && t.old.AccessLog == t.s.AccessLog {
+		return nil
+	}
+	t.access = nil
+	want := t.s.AccessLog
+	if want.Path == "" {
+		return nil
+	}
+	access, err := telemetry.NewAccessLog(t.g.metrics, telemetry.AccessOptions{
+		Path: want.Path, Sample: want.Sample, SlowerThan: want.Slow.Std(), Errors: true,
+	})
 	if err != nil {
 		return []config.Problem{config.Path("access_log.path").Problem("%v", err)}
 	}
-	before := *g.living.Load()
-	next := maps.Clone(before)
-	fresh, problems := g.attach(s, next)
-	g.warm(fresh, next)
-	sockets, more := g.bindNew(s)
-	problems = append(append(problems, more...), g.bindAdmin(s)...)
-	if len(problems) > 0 {
-		g.unbindAdmin(old)
-		for _, c := range sockets {
-			c.Close()
-		}
-		for _, name := range fresh {
-			next[name].close()
-		}
-		if access != g.Access() {
-			_ = access.Close(context.Background())
-		}
-		return problems
-	}
-	g.living.Store(&next)
-	for _, c := range s.Clusters() {
-		a := next[c.Name]
-		if a.cluster.Config() == c {
-			continue
-		}
-		a.cluster.Update(c)
-		if a.upstream != nil {
-			if err := a.upstream.Update(c); err != nil {
-				problems = append(problems, config.Path("clusters").Problem("updating %q: %v", c.Name, err))
-			}
-		}
-	}
-	g.snapshot.Store(s)
-	g.memory.configure(g, s.Memory)
-	if before := g.access.Swap(access); before != access {
-		_ = before.Close(context.Background())
-	}
-	problems = append(problems, g.serve(s, sockets)...)
-	g.retire(s, before)
-	g.rejected.Store(nil)
-	g.setState(admin.Live)
-	return problems
+	t.access = access
+	t.undoing(func() { closeAccess(access) })
+	return nil
 }
 
-// openAccess is the access log that s asks for: the one that is open when nothing about it changed, nil when there is none.
-func (g *Gateway) openAccess(s, old *config.Snapshot) (*telemetry.AccessLog, error) {
-	if old != nil && old.AccessLog == s.AccessLog {
-		return g.Access(), nil
-	}
-	if s.AccessLog.Path == "" {
-		return nil, nil
-	}
-	return telemetry.NewAccessLog(g.metrics, telemetry.AccessOptions{
-		Path: s.AccessLog.Path, Sample: s.AccessLog.Sample, SlowerThan: s.AccessLog.Slow.Std(), Errors: true,
-	})
+// closeAccess does not wait for ever: whoever reads a pipe may have stopped.
+func closeAccess(a *telemetry.AccessLog) {
+	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+	defer cancel()
+	_ = a.Close(ctx)
 }
 
-// attach makes living clusters of those that are new, and returns their names.
-func (g *Gateway) attach(s *config.Snapshot, into map[string]*attached) (fresh []string, problems []config.Problem) {
-	for _, c := range s.Clusters() {
-		if have := into[c.Name]; have != nil && have.cluster.Config().Protocol == c.Protocol {
+// attach makes living clusters of those that are new. Protocols find them at once: handlers may ask for them.
+func (t *transition) attach() (problems []config.Problem) {
+	g, fresh := t.g, map[string]*attached{}
+	t.fresh, t.replaced = fresh, map[string]*attached{}
+	for _, c := range t.s.Clusters() {
+		if have := g.adopt(c, t); have {
 			continue
 		}
 		p := g.protocols[c.Protocol]
 		a := &attached{cluster: cluster.New(c, p, cluster.Deps{Log: g.log, Rand: g.Rand, Now: g.Now, Zone: g.zone})}
-		into[c.Name] = a
-		fresh = append(fresh, c.Name)
+		fresh[c.Name] = a
 		up, err := p.Upstream(g, a.cluster)
 		if err != nil {
-			problems = append(problems, config.Path("clusters").Problem("starting %q: %v", c.Name, err))
+			problems = append(problems, t.s.ClusterPath(c.Name).Problem("starting %q: %v", c.Name, err))
 			continue
 		}
 		a.upstream = up
 	}
-	return fresh, problems
+	g.editLiving(func(living map[string]*attached) {
+		for name, a := range fresh {
+			if before := living[name]; before != nil {
+				t.replaced[name] = before
+			}
+			living[name] = a
+		}
+	})
+	t.undoing(func() {
+		g.editLiving(func(living map[string]*attached) {
+			for name := range fresh {
+				delete(living, name)
+			}
+			maps.Copy(living, t.replaced)
+		})
+		for _, a := range fresh {
+			a.close()
+		}
+	})
+	return problems
 }
 
 // warmTime bounds how long new clusters hold a configuration back while their names are looked up.
@@ -113,16 +128,17 @@ const warmTime = time.Second
 
 // warm waits until new clusters know their endpoints, so that the first session finds some. A name that cannot be looked up
 // does not hold the rest back for longer than warmTime.
-func (g *Gateway) warm(fresh []string, in map[string]*attached) {
+func (t *transition) warm() []config.Problem {
 	limit := time.NewTimer(warmTime)
 	defer limit.Stop()
-	for _, name := range fresh {
+	for _, a := range t.fresh {
 		select {
-		case <-in[name].cluster.Resolved():
+		case <-a.cluster.Resolved():
 		case <-limit.C:
-			return
+			return nil
 		}
 	}
+	return nil
 }
 
 // zone is where the configuration in force says this process is.
@@ -133,209 +149,118 @@ func (g *Gateway) zone() string {
 	return ""
 }
 
-// bindNew binds the addresses that are not bound yet.
-func (g *Gateway) bindNew(s *config.Snapshot) (map[string]net.Listener, []config.Problem) {
-	sockets := map[string]net.Listener{}
-	var problems []config.Problem
-	for i, l := range s.Listeners() {
-		if g.bound(l) != nil {
-			continue
-		}
-		socket, err := listener.Bind(l.Address, l.Unix)
-		if err != nil {
-			problems = append(problems, config.Path("listeners").Index(i).Field("address").Problem("%v", err))
-			continue
-		}
-		sockets[l.Name] = socket
-	}
-	return sockets, problems
-}
-
-// bound is the listener that already serves l's address in l's protocol, whatever its name was; nil when there is none.
-func (g *Gateway) bound(l *config.Listener) *bound {
+// adopt tells whether a cluster lives already. One that was on its way out stays.
+func (g *Gateway) adopt(c *config.Cluster, t *transition) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if b := g.listeners[l.Name]; b != nil && b.Address() == l.Address {
-		return b
+	a := (*g.living.Load())[c.Name]
+	if a == nil || a.cluster.Config().Protocol != c.Protocol {
+		return false
 	}
-	for _, b := range g.listeners {
-		if b.Address() == l.Address && l.Address[len(l.Address)-2:] != ":0" {
-			return b
+	if a.leave != nil {
+		a.leave.Stop()
+		a.leave = nil
+		t.undoing(func() { g.letGo(c.Name, a, t.old.Drain.Timeout.Std()) })
+	}
+	return true
+}
+
+func (t *transition) bindAdmin() []config.Problem {
+	t.undoing(func() { t.g.unbindAdmin(t.old) })
+	return t.g.bindAdmin(t.s)
+}
+
+// updateClusters tells living clusters and what protocols keep on them.
+func (t *transition) updateClusters() []config.Problem {
+	living := *t.g.living.Load()
+	for _, c := range t.s.Clusters() {
+		a := living[c.Name]
+		before := a.cluster.Config()
+		if before == c {
+			continue
 		}
+		t.undoing(func() { a.cluster.Update(before) })
+		a.cluster.Update(c)
+		if a.upstream == nil {
+			continue
+		}
+		if err := a.upstream.Update(c); err != nil {
+			return []config.Problem{t.s.ClusterPath(c.Name).Problem("updating %q: %v", c.Name, err)}
+		}
+		t.undoing(func() { t.g.restore("cluster", c.Name, a.upstream.Update(before)) })
 	}
 	return nil
 }
 
-// serve tells the listeners that stay, and starts those that are new.
-func (g *Gateway) serve(s *config.Snapshot, sockets map[string]net.Listener) []config.Problem {
-	var problems []config.Problem
-	next := map[string]*bound{}
-	g.mu.Lock()
-	old := maps.Clone(g.listeners)
-	g.mu.Unlock()
-	for i, l := range s.Listeners() {
-		at := config.Path("listeners").Index(i)
-		b := g.bound(l)
-		if b == nil {
-			var err error
-			if b, err = g.start(l, sockets[l.Name]); err != nil {
-				sockets[l.Name].Close()
-				problems = append(problems, at.Problem("starting: %v", err))
-				continue
-			}
-		} else if err := g.update(b, l); err != nil {
-			problems = append(problems, at.Problem("updating: %v", err))
-		}
-		next[l.Name] = b
-	}
-	g.mu.Lock()
-	g.listeners = next
-	g.mu.Unlock()
-	kept := map[*bound]bool{}
-	for _, b := range next {
-		kept[b] = true
-	}
-	for _, b := range old {
-		if !kept[b] {
-			g.log.Info("listener removed", "listener", b.Name(), "address", b.Address(), "connections", b.Connections())
-			g.leave(s, b.sockets())
-		}
-	}
-	return problems
-}
-
-func (g *Gateway) start(l *config.Listener, socket net.Listener) (*bound, error) {
-	h, err := g.protocols[l.Protocol].Listen(g, l)
+// restore logs what should not happen: a configuration that was in force is not taken back.
+func (g *Gateway) restore(what, name string, err error) {
 	if err != nil {
-		return nil, err
+		g.log.Error("returning to the last good configuration", what, name, "error", err)
 	}
-	ln, err := listener.New(l.Address, socket, l, h, g.listenerDeps())
-	if err != nil {
-		h.Close()
-		return nil, err
-	}
-	b := &bound{Listener: ln, protocol: l.Protocol, extra: map[string]*listener.Listener{}}
-	// Known before it accepts: its first session may ask for further sockets.
-	g.mu.Lock()
-	g.listeners[l.Name] = b
-	g.mu.Unlock()
-	g.leaving.Go(ln.Serve)
-	g.log.Info("listening", "listener", l.Name, "protocol", l.Protocol, "address", ln.Addr().String())
-	return b, nil
 }
 
-func (g *Gateway) listenerDeps() listener.Deps {
-	return listener.Deps{Log: g.log, Metrics: g.metrics, NextID: func() uint64 { return g.nextID.Add(1) }, Now: g.Now, Full: g.memory.full.Load}
+// commit makes the snapshot visible and lets go of what it does not name. Nothing fails any more.
+func (t *transition) commit() {
+	g := t.g
+	g.snapshot.Store(t.s)
+	g.memory.configure(g, t.s.Memory)
+	if before := g.access.Swap(t.access); before != t.access {
+		closeAccess(before)
+	}
+	t.commitListeners()
+	t.retire()
+	g.rejected.Store(nil)
+	if g.ending.Err() == nil { // a sidecar that is ending takes configurations, and stays unready
+		g.setState(admin.Live)
+	}
 }
 
-// update takes a listener to its new configuration without touching its socket or its connections.
-func (g *Gateway) update(b *bound, l *config.Listener) error {
-	if b.Config() == l {
-		return nil
-	}
-	if b.protocol == l.Protocol {
-		if err := b.Handler().Update(l); err != nil {
-			return err
-		}
-		for _, x := range b.extra {
-			if err := x.Update(l, x.Handler()); err != nil {
-				return err
+// retire lets clusters go that the configuration no longer has. They stay within reach for as long as a drain may take:
+// a transaction, or a session that looked at the configuration a moment ago, may be about to ask for one. Then their
+// upstreams close what is idle, and the rest when it is given back.
+func (t *transition) retire() {
+	g := t.g
+	for name, a := range *g.living.Load() {
+		if t.s.Cluster(name) == nil {
+			g.mu.Lock()
+			leaving := a.leave != nil
+			g.mu.Unlock()
+			if !leaving {
+				g.log.Info("cluster removed", "cluster", name)
+				g.letGo(name, a, t.s.Drain.Timeout.Std())
 			}
 		}
-		return b.Listener.Update(l, b.Handler())
 	}
-	// The address changed hands: the socket stays, so that no client finds it closed; old sessions end at a boundary.
-	h, err := g.protocols[l.Protocol].Listen(g, l)
-	if err != nil {
-		return err
+	for name, a := range t.replaced {
+		g.log.Info("cluster changed its protocol", "cluster", name, "from", a.cluster.Config().Protocol)
+		g.leaving.Go(a.close)
 	}
-	before := b.Handler()
-	if err := b.Listener.Update(l, h); err != nil {
-		h.Close()
-		return err
-	}
-	b.protocol = l.Protocol
-	limit := g.Snapshot().Drain.Timeout.Std()
-	g.leaving.Go(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), limit)
-		defer cancel()
-		before.Drain(ctx)
-		before.Close()
+}
+
+// letGo closes a cluster after a while, unless a later configuration wants it back.
+func (g *Gateway) letGo(name string, a *attached, after time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var timer *time.Timer
+	timer = time.AfterFunc(after, func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.closed || a.leave != timer {
+			return
+		}
+		living := maps.Clone(*g.living.Load())
+		delete(living, name)
+		g.living.Store(&living)
+		g.leaving.Go(a.close)
 	})
-	return nil
+	a.leave = timer
 }
 
-// leave drains sockets that the configuration no longer has.
-func (g *Gateway) leave(s *config.Snapshot, sockets []*listener.Listener) {
-	for _, l := range sockets {
-		g.leaving.Go(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), s.Drain.Timeout.Std())
-			defer cancel()
-			l.Drain(ctx)
-		})
-	}
-}
-
-// retire closes the clusters that the configuration no longer has. Their upstreams close what is idle now and the rest
-// when it is given back, so a transaction that began before ends as it began.
-func (g *Gateway) retire(s *config.Snapshot, before map[string]*attached) {
-	next := maps.Clone(*g.living.Load())
-	for name, a := range before {
-		if s.Cluster(name) == nil {
-			delete(next, name)
-		}
-		if next[name] != a {
-			g.log.Info("cluster removed", "cluster", name)
-			g.leaving.Go(a.close)
-		}
-	}
-	g.living.Store(&next)
-}
-
-// Bind opens one more socket for the listener named owner.
-func (g *Gateway) Bind(owner, address string, h listener.Handler) (*listener.Listener, error) {
+// editLiving replaces the map of living clusters by a changed copy.
+func (g *Gateway) editLiving(edit func(map[string]*attached)) {
 	g.mu.Lock()
-	b := g.listeners[owner]
-	if g.closed || b == nil {
-		g.mu.Unlock()
-		return nil, fmt.Errorf("binding %s: listener %q is not serving", address, owner)
-	}
-	have := b.extra[address]
-	g.mu.Unlock()
-	if have != nil {
-		return have, nil
-	}
-	socket, err := listener.Bind(address, b.Config().Unix)
-	if err != nil {
-		return nil, err
-	}
-	ln, err := listener.New(address, socket, b.Config(), h, g.listenerDeps())
-	if err != nil {
-		socket.Close()
-		return nil, err
-	}
-	g.mu.Lock()
-	if g.closed || g.listeners[owner] != b {
-		g.mu.Unlock()
-		socket.Close()
-		return nil, fmt.Errorf("binding %s: listener %q is not serving", address, owner)
-	}
-	b.extra[address] = ln
-	g.leaving.Go(ln.Serve)
-	g.mu.Unlock()
-	return ln, nil
+	defer g.mu.Unlock()
+	living := maps.Clone(*g.living.Load())
+	edit(living)
+	g.living.Store(&living)
 }
-
-// Unbind drains and closes a socket that Bind opened.
-func (g *Gateway) Unbind(l *listener.Listener) {
-	g.mu.Lock()
-	for _, b := range g.listeners {
-		if b.extra[l.Address()] == l {
-			delete(b.extra, l.Address())
-		}
-	}
-	g.mu.Unlock()
-	g.leave(g.Snapshot(), []*listener.Listener{l})
-}
-
-var _ host.Host = (*Gateway)(nil)

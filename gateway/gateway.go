@@ -36,6 +36,8 @@ type Gateway struct {
 	started   time.Time
 	ending    context.Context // done when Close begins
 	end       context.CancelFunc
+	last      context.Context // done when Close has no more time: ends every drain
+	cut       context.CancelFunc
 	admin     *admin.Server // nil without ServeAdmin, as life
 	life      *admin.Life
 
@@ -60,12 +62,14 @@ type Gateway struct {
 type attached struct {
 	cluster  *cluster.Cluster
 	upstream host.Upstream
+	leave    *time.Timer // guarded by Gateway.mu; set while no configuration names the cluster any more
 }
 
 // bound is a configured listener, with the further sockets that its protocol opened.
 type bound struct {
 	*listener.Listener
-	protocol string
+	binding  sync.Mutex                    // held while a further socket is being opened; taken before Gateway.mu
+	protocol string                        // guarded by Gateway.mu, like extra
 	extra    map[string]*listener.Listener // by address
 }
 
@@ -84,6 +88,7 @@ func New(logs *telemetry.Logs, protocols ...Protocol) *Gateway {
 		listeners: map[string]*bound{}, views: map[string]func() any{},
 	}
 	g.ending, g.end = context.WithCancel(context.Background())
+	g.last, g.cut = context.WithCancel(context.Background())
 	g.living.Store(&map[string]*attached{})
 	g.language = Language(protocols...)
 	for _, p := range protocols {
@@ -131,7 +136,7 @@ func (g *Gateway) Reject(source string, problems []config.Problem) {
 	g.metrics.Counter("sidewire_config_rejected_total", "Configurations that were refused.").Inc()
 }
 
-// Cluster is a living cluster; nil when there is none of that name.
+// Cluster is a living cluster; nil when there is none of that name. One that was removed is there until its time is over.
 func (g *Gateway) Cluster(name string) *cluster.Cluster {
 	if a := (*g.living.Load())[name]; a != nil {
 		return a.cluster
@@ -147,11 +152,14 @@ func (g *Gateway) Upstream(name string) host.Upstream {
 	return nil
 }
 
-// Clusters are the living clusters, sorted by name.
+// Clusters are the living clusters of the configuration in force, sorted by name.
 func (g *Gateway) Clusters() []*cluster.Cluster {
 	var out []*cluster.Cluster
-	for _, a := range *g.living.Load() {
-		out = append(out, a.cluster)
+	s := g.Snapshot()
+	for name, a := range *g.living.Load() {
+		if s != nil && s.Cluster(name) != nil {
+			out = append(out, a.cluster)
+		}
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Name() < out[j].Name() })
 	return out
@@ -234,33 +242,53 @@ func (g *Gateway) Views() map[string]func() any {
 func (g *Gateway) Close(ctx context.Context) {
 	g.setState(admin.Draining)
 	g.end()
+	defer context.AfterFunc(ctx, g.cut)()
 	g.farewell(ctx)
 	g.apply.Lock()
 	defer g.apply.Unlock()
 	g.setState(admin.Draining) // an Apply that was under way has set Live
 	g.mu.Lock()
+	if g.closed {
+		g.mu.Unlock()
+		return
+	}
 	g.closed = true
-	all := g.listeners
-	g.listeners = map[string]*bound{}
+	var sockets []*listener.Listener
+	for _, b := range g.listeners {
+		sockets = append(sockets, b.sockets()...)
+	}
+	for _, a := range *g.living.Load() {
+		if a.leave != nil {
+			a.leave.Stop()
+		}
+	}
 	g.mu.Unlock()
 	var drains sync.WaitGroup
-	for _, b := range all {
-		for _, l := range b.sockets() {
-			drains.Go(func() { l.Drain(ctx) })
-		}
+	for _, l := range sockets {
+		drains.Go(func() { l.Drain(g.last) })
 	}
 	drains.Wait()
 	g.memory.stop()
 	g.leaving.Wait()
+	g.cut()
+	g.mu.Lock()
+	g.listeners = map[string]*bound{}
+	g.mu.Unlock()
 	for _, a := range *g.living.Load() {
 		a.close()
 	}
-	flush, cancel := context.WithTimeout(context.Background(), flushTimeout)
-	defer cancel()
-	_ = g.access.Swap(nil).Close(flush)
+	closeAccess(g.access.Swap(nil))
 	if g.admin != nil {
+		flush, cancel := context.WithTimeout(context.Background(), flushTimeout)
+		defer cancel()
 		g.admin.Close(flush)
 	}
+}
+
+func (g *Gateway) isClosed() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.closed
 }
 
 // sockets are all sockets of a listener, the ones its protocol opened first, so that nobody is sent to them any more.

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/sidewire/sidewire/gateway/admin"
@@ -88,16 +89,18 @@ func (g *Gateway) drainAsked(d admin.Drain) {
 			g.untilIdle(idle)
 			cancel()
 		}
-		ctx, cancel := context.WithTimeout(g.ending, limit)
+		ctx, cancel := context.WithTimeout(g.last, limit)
 		defer cancel()
 		g.drainListeners(ctx)
 	})
 }
 
 func (g *Gateway) drainListeners(ctx context.Context) {
+	var drains sync.WaitGroup
 	for _, l := range g.Listeners() {
-		l.Drain(ctx)
+		drains.Go(func() { l.Drain(ctx) })
 	}
+	drains.Wait()
 }
 
 // untilIdle returns when no client is connected or ctx is done.

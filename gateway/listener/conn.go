@@ -17,6 +17,7 @@ type Conn struct {
 	Started time.Time
 
 	listener *Listener
+	service  *service // whose connection it is
 	raw      *socket.Conn
 	closed   atomic.Bool
 

@@ -10,16 +10,19 @@ import (
 // Handler is a protocol at work on one listener. It is made by the protocol, and outlives changes of its configuration.
 type Handler interface {
 	// Handle owns c until it closes it. It runs on a goroutine of c's own; a protocol with an event loop may hand the
-	// descriptor over and return at once. ctx ends when the listener is cut at the end of its drain. A panic is
-	// recovered, logged and closes c.
+	// descriptor over and return at once. ctx ends when its sessions are cut at the end of a drain; c is interrupted then,
+	// again and again, until it is closed. A panic is recovered, logged and closes c.
 	Handle(ctx context.Context, c *Conn)
 	// Refuse says in the protocol's own words why c is not served. The caller bounds its writes and closes c.
 	Refuse(c *Conn, why error)
-	// Update takes a new block for the same address. Sessions stay, and see it at their next statement.
+	// Update takes a new block, and maybe a new name, for the same address. Sessions stay, and see it at their next
+	// statement. An error refuses the whole configuration and must leave the handler as it was. The snapshot it belongs to is
+	// not in force yet, and when something else refuses it, Update is called with the old one again.
 	Update(l *config.Listener) error
-	// Drain ends sessions at their next boundary. It returns when all are gone or ctx is done.
+	// Drain ends sessions at their next boundary, those that begin while it lasts too. It returns when all are gone or ctx
+	// is done. It may be called more than once, also at the same time.
 	Drain(ctx context.Context)
-	// Close ends what is left.
+	// Close ends what is left and waits only for what ends at once. It is called once.
 	Close()
 }
 

@@ -20,6 +20,14 @@ import (
 // refuseTimeout bounds how long a refusal, or a TLS handshake, may occupy its goroutine.
 const refuseTimeout = 5 * time.Second
 
+// cutTimeout bounds how long sessions that were cut may take to end. What is left then is a fault of its protocol: it is
+// logged, and does not hold up the end of the process.
+const cutTimeout = 5 * time.Second
+
+// interruptEvery is how often sessions that were cut are woken again: a session that takes an interrupt back for a reason of
+// its own must not miss this one.
+const interruptEvery = 100 * time.Millisecond
+
 // Listener is one bound address. Its socket outlives changes of everything but the address.
 type Listener struct {
 	// Fixed at creation.
@@ -28,6 +36,7 @@ type Listener struct {
 	deps    Deps
 	ctx     context.Context // ends when the listener is cut
 	cut     context.CancelFunc
+	stop    chan struct{} // closed when nothing more is to be accepted
 	ended   chan struct{} // closed when the accept loop has ended
 	active  *telemetry.Gauge
 	total   *telemetry.Counter
@@ -38,18 +47,26 @@ type Listener struct {
 	draining atomic.Bool
 	count    atomic.Int64
 
-	mu       sync.Mutex // guards what follows
-	conns    map[*Conn]struct{}
-	sources  map[netip.Addr]int // connections by client address, while a limit on them is set
-	handlers sync.WaitGroup     // goroutines of connections
+	mu      sync.Mutex // guards what follows, and changes of state
+	conns   map[*Conn]struct{}
+	sources map[netip.Addr]int // connections by client address, while a limit on them is set
 }
 
 // state is what a connection is accepted with; replaced as a whole.
 type state struct {
-	config  *config.Listener
+	*service
+	config *config.Listener
+	tls    *tls.Config
+	gate   *gate
+}
+
+// service is the time of one handler on a listener.
+type service struct {
 	handler Handler
-	tls     *tls.Config
-	gate    *gate
+	ctx     context.Context // ends when its sessions are cut
+	cut     context.CancelFunc
+	open    Sessions // connections, and the goroutines that were started for them
+	close   sync.Once
 }
 
 // Deps is what a listener needs of its process.
@@ -63,7 +80,7 @@ type Deps struct {
 
 // New makes a listener of a bound socket. Serve begins to accept.
 func New(address string, socket net.Listener, l *config.Listener, h Handler, d Deps) (*Listener, error) {
-	ln := &Listener{address: address, socket: socket, deps: d, ended: make(chan struct{}), conns: map[*Conn]struct{}{}, sources: map[netip.Addr]int{}}
+	ln := &Listener{address: address, socket: socket, deps: d, stop: make(chan struct{}), ended: make(chan struct{}), conns: map[*Conn]struct{}{}, sources: map[netip.Addr]int{}}
 	ln.ctx, ln.cut = context.WithCancel(context.Background())
 	labels := []string{"listener", l.Name}
 	ln.active = d.Metrics.Gauge("sidewire_listener_connections", "Client connections now open.", labels...)
@@ -90,19 +107,50 @@ func (l *Listener) Handler() Handler { return l.state.Load().handler }
 // Connections is how many client connections are open.
 func (l *Listener) Connections() int { return int(l.count.Load()) }
 
-// Update takes a new configuration, and a new handler when the protocol changed. The handler has been told before.
+// Update takes a new configuration for the handler, which has been told before. Another handler than the one in force
+// serves from now on; the sessions of the one before stay until the listener is drained.
 func (l *Listener) Update(c *config.Listener, h Handler) error {
-	next := &state{config: c, handler: h, gate: newGate(c, l.state.Load())}
+	_, err := l.swap(c, h)
+	return err
+}
+
+// Replace takes a new configuration and the handler of another protocol. The caller drains what it returns: the sessions
+// that the handler before still has.
+func (l *Listener) Replace(c *config.Listener, h Handler) (drain func(context.Context), err error) {
+	before, err := l.swap(c, h)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(l.ctx, cancel)()
+		l.end(ctx, before)
+	}, nil
+}
+
+func (l *Listener) swap(c *config.Listener, h Handler) (before *service, err error) {
+	old := l.state.Load()
+	next := &state{config: c, gate: newGate(c, old)}
 	start, ok := h.(StartTLS)
 	if c.TLS != nil && !(ok && start.StartTLS()) {
-		conf, err := c.TLS.Config()
-		if err != nil {
-			return err
+		if next.tls, err = c.TLS.Config(); err != nil {
+			return nil, err
 		}
-		next.tls = conf
 	}
+	if old != nil && old.handler == h {
+		next.service = old.service
+	} else {
+		next.service = &service{handler: h}
+		next.ctx, next.cut = context.WithCancel(l.ctx)
+	}
+	l.mu.Lock()
 	l.state.Store(next)
-	return nil
+	l.mu.Unlock()
+	if old == nil {
+		return nil, nil
+	}
+	return old.service, nil
 }
 
 // Serve accepts until the socket is closed. It runs once, on a goroutine of the caller's.
@@ -119,7 +167,7 @@ func (l *Listener) Serve() {
 			l.deps.Log.Error("accepting connection", "listener", l.Name(), "error", err, "retry_in", backoff)
 			select {
 			case <-time.After(backoff):
-			case <-l.ctx.Done():
+			case <-l.stop:
 				return
 			}
 			continue
@@ -130,17 +178,19 @@ func (l *Listener) Serve() {
 }
 
 func (l *Listener) accept(conn net.Conn) {
-	s := l.state.Load()
 	raw := socket.Wrap(conn)
 	c := &Conn{Conn: raw, raw: raw, ID: l.deps.NextID(), Started: l.deps.Now(), listener: l}
 	l.active.Set(l.count.Add(1))
 	l.total.Inc()
 	l.mu.Lock()
+	s := l.state.Load() // under mu: whoever replaces it afterwards knows of this connection
+	c.service = s.service
 	l.conns[c] = struct{}{}
+	s.open.Begin() // for the connection, which a loop may keep longer than its goroutine
+	s.open.Begin() // for the goroutine
 	l.mu.Unlock()
-	l.handlers.Add(1)
 	go func() {
-		defer l.handlers.Done()
+		defer s.open.End()
 		l.handle(s, c)
 	}()
 }
@@ -169,13 +219,13 @@ func (l *Listener) handle(s *state, c *Conn) {
 		c.Close()
 		return
 	}
-	s.handler.Handle(l.ctx, c)
+	s.handler.Handle(s.ctx, c)
 }
 
 // secure does the TLS handshake of a listener that serves TLS from the first byte.
 func (l *Listener) secure(s *state, c *Conn) bool {
 	over := tls.Server(c.raw, s.tls)
-	ctx, cancel := context.WithTimeout(l.ctx, refuseTimeout)
+	ctx, cancel := context.WithTimeout(s.ctx, refuseTimeout)
 	defer cancel()
 	if err := over.HandshakeContext(ctx); err != nil {
 		l.deps.Log.Warn("TLS handshake failed", "listener", s.config.Name, "client", c.Client(), "error", err)
@@ -196,36 +246,72 @@ func (l *Listener) gone(c *Conn) {
 	}
 	l.mu.Unlock()
 	l.active.Set(l.count.Add(-1))
+	c.service.open.End()
 }
 
 // StopAccepting closes the socket: new connections are refused by the kernel, those that are open stay.
 func (l *Listener) StopAccepting() {
+	l.mu.Lock()
+	select {
+	case <-l.stop:
+	default:
+		close(l.stop)
+	}
+	l.mu.Unlock()
 	l.socket.Close()
 	<-l.ended
 }
 
-// Drain stops accepting, lets sessions end at their boundaries until ctx is done, and cuts the rest.
+// Drain stops accepting, lets sessions end at their boundaries until ctx is done, and cuts the rest. It may be called more
+// than once: the first ctx that is done decides.
 func (l *Listener) Drain(ctx context.Context) {
 	l.draining.Store(true)
 	l.StopAccepting()
-	l.Handler().Drain(ctx)
+	l.end(ctx, l.state.Load().service)
 	l.Cut()
 }
 
 // Cut ends every connection at once and waits for their goroutines.
 func (l *Listener) Cut() {
 	l.cut()
+	l.kill(l.state.Load().service)
+}
+
+// end drains one handler's sessions and cuts what is left when ctx is done.
+func (l *Listener) end(ctx context.Context, s *service) {
+	s.handler.Drain(ctx)
+	s.open.Wait(ctx) // the handler did not know of those that were still on their way to it
+	l.kill(s)
+}
+
+func (l *Listener) kill(s *service) {
+	s.cut()
+	l.interrupt(s)
+	s.close.Do(s.handler.Close)
+	for end := time.Now().Add(cutTimeout); s.open.Count() > 0; {
+		if time.Now().After(end) {
+			l.deps.Log.Error("sessions did not end when they were cut", "listener", l.Name(), "count", s.open.Count())
+			return
+		}
+		l.interrupt(s)
+		ctx, cancel := context.WithTimeout(context.Background(), interruptEvery)
+		s.open.Wait(ctx)
+		cancel()
+	}
+}
+
+// interrupt wakes whoever is parked on a connection of s; its owner closes it. Closing from here could hand the descriptor's
+// number to another connection while the owner still reads from it.
+func (l *Listener) interrupt(s *service) {
 	l.mu.Lock()
-	open := make([]*Conn, 0, len(l.conns))
+	var open []*Conn
 	for c := range l.conns {
-		open = append(open, c)
+		if c.service == s {
+			open = append(open, c)
+		}
 	}
 	l.mu.Unlock()
-	// An interrupt wakes whoever is parked on the connection; its owner closes it. Closing from here could hand the
-	// descriptor's number to another connection while the owner still reads from it.
 	for _, c := range open {
 		c.raw.Interrupt()
 	}
-	l.Handler().Close()
-	l.handlers.Wait()
 }
