@@ -1,0 +1,664 @@
+package socket
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Sizes of the loop's memory.
+const (
+	loopBuffer   = 128 << 10 // one read, shared by every stream
+	smallRest    = 16 << 10  // an unfinished message up to this size is copied before the next read, so that reads stay large
+	spareBuffer  = 4 << 10   // first size of a stream's own buffers
+	keepBuffer   = 64 << 10  // bigger ones go back to the collector
+	keepBuffers  = 4096      // how many spare ones a loop keeps
+	turnBudget   = 256 << 10 // bytes one stream may bring in before others have their turn
+	eventsAtOnce = 256
+)
+
+// ErrLoopClosed is returned by Add after Close.
+var ErrLoopClosed = errors.New("event loop is closed")
+
+// Owner is what a stream's bytes go to. All methods are called on the loop's goroutine.
+type Owner interface {
+	// Receive is given what has arrived and was not consumed, oldest first, and returns how much of it is done with. The bytes
+	// are the loop's again when it returns.
+	Receive(s *Stream, b []byte) (consumed int)
+	// Hangup says that the peer has hung up while the stream was paused, so that nobody would notice by reading.
+	Hangup(s *Stream)
+	// Ended says that nothing more will arrive: io.EOF, or why. After io.EOF writing may still work. The owner closes the stream.
+	Ended(s *Stream, err error)
+	// Drained says that output which the peer had been slow to take is all gone.
+	Drained(s *Stream)
+}
+
+// Loop is one goroutine that reads, hands over and writes the bytes of many streams: everything ready is handled first, then each
+// stream with output is written once. It never blocks but in its wait. Other goroutines reach it through Post alone.
+type Loop struct {
+	log  *slog.Logger
+	done chan struct{}
+
+	mail struct {
+		sync.Mutex
+		posts    []func()
+		closed   bool
+		signaled atomic.Bool
+	}
+
+	// Owned by the loop's goroutine.
+	wait    waiter
+	now     time.Time
+	buf     []byte
+	spare   [][]byte
+	running []func()
+	ready   []*Stream    // have something to do without an event
+	turn    []*Stream    // the ready ones of this turn
+	dirty   [2][]*Stream // have output: upstreams, then clients
+	streams map[*Stream]struct{}
+	hooks   []func(now time.Time)
+	closing bool
+
+	timer   *time.Timer // wakes the loop at alarm
+	alarm   time.Time
+	rung    atomic.Bool
+	onAlarm []func(now time.Time)
+}
+
+// NewLoop starts a loop. Its log hears of panics in owners, which end one stream, never the loop.
+func NewLoop(log *slog.Logger) (*Loop, error) {
+	l := &Loop{log: log, done: make(chan struct{}), buf: make([]byte, loopBuffer), streams: make(map[*Stream]struct{}), now: time.Now()}
+	if err := l.wait.open(); err != nil {
+		return nil, fmt.Errorf("opening event loop: %w", err)
+	}
+	l.timer = time.AfterFunc(time.Hour, func() { l.rung.Store(true); l.signal() })
+	l.timer.Stop()
+	go l.run()
+	return l, nil
+}
+
+// Post runs f on the loop's goroutine, after everything posted before it. It reports false, and does not run f, once the loop is closed.
+func (l *Loop) Post(f func()) bool {
+	l.mail.Lock()
+	if l.mail.closed {
+		l.mail.Unlock()
+		return false
+	}
+	l.mail.posts = append(l.mail.posts, f)
+	l.mail.Unlock()
+	l.signal()
+	return true
+}
+
+func (l *Loop) signal() {
+	if !l.mail.signaled.Swap(true) {
+		l.wait.wake()
+	}
+}
+
+// Close ends the loop and closes its streams, whose owners are told net.ErrClosed. It waits for the loop's goroutine.
+func (l *Loop) Close() {
+	l.Post(func() { l.closing = true })
+	<-l.done
+}
+
+// Now is the time of the last wake: one clock reading serves everything that was ready. Loop goroutine only.
+func (l *Loop) Now() time.Time { return l.now }
+
+// BeforeFlush has f called after everything ready was handled and before output is written. Loop goroutine only.
+func (l *Loop) BeforeFlush(f func(now time.Time)) { l.hooks = append(l.hooks, f) }
+
+// OnAlarm has f called when an alarm goes off. Loop goroutine only.
+func (l *Loop) OnAlarm(f func(now time.Time)) { l.onAlarm = append(l.onAlarm, f) }
+
+// Alarm asks for the alarm at a time; an earlier one stands. Loop goroutine only.
+func (l *Loop) Alarm(at time.Time) {
+	if l.alarm.IsZero() || at.Before(l.alarm) {
+		l.alarm = at
+		l.timer.Reset(max(at.Sub(l.now), time.Millisecond))
+	}
+}
+
+// run is the loop's goroutine.
+func (l *Loop) run() {
+	defer close(l.done)
+	l.wait.serve(l)
+	l.mail.Lock()
+	l.mail.closed = true
+	l.mail.Unlock()
+	l.timer.Stop()
+	for s := range l.streams {
+		l.guard(s, func() { s.owner.Ended(s, net.ErrClosed) })
+		s.Close()
+	}
+	l.wait.close()
+}
+
+// settle handles everything that needs no event, then writes. It reports whether something is left that must not wait.
+func (l *Loop) settle() (more bool) {
+	if l.mail.signaled.Load() {
+		l.deliver()
+	}
+	l.turn, l.ready = l.ready, l.turn[:0]
+	for i, s := range l.turn {
+		l.turn[i] = nil
+		s.queued = false
+		if !s.closed {
+			s.advance()
+		}
+	}
+	for _, f := range l.hooks {
+		f(l.now)
+	}
+	for class := range l.dirty {
+		for i := 0; i < len(l.dirty[class]); i++ { // flushing may end streams, which may write to others
+			s := l.dirty[class][i]
+			l.dirty[class][i] = nil
+			s.dirty = false
+			s.flush()
+		}
+		l.dirty[class] = l.dirty[class][:0]
+	}
+	return len(l.ready) > 0 || len(l.dirty[0]) > 0 || l.mail.signaled.Load()
+}
+
+// deliver runs what was posted. The flag falls before the mailbox is emptied: a post that comes in between wakes once too often, never not.
+func (l *Loop) deliver() {
+	l.mail.signaled.Store(false)
+	l.mail.Lock()
+	l.running, l.mail.posts = l.mail.posts, l.running[:0]
+	l.mail.Unlock()
+	for i, f := range l.running {
+		l.running[i] = nil
+		l.guard(nil, f)
+	}
+	if l.rung.Swap(false) {
+		l.alarm = time.Time{}
+		for _, f := range l.onAlarm {
+			f(l.now)
+		}
+	}
+}
+
+// guard keeps a panic of one stream's owner from ending the others.
+func (l *Loop) guard(s *Stream, f func()) {
+	defer func() {
+		if v := recover(); v != nil {
+			l.recovered(s, v)
+		}
+	}()
+	f()
+}
+
+func (l *Loop) recovered(s *Stream, v any) {
+	l.log.Error("panic in event loop", "panic", v, "stack", string(debug.Stack()))
+	if s != nil && !s.closed {
+		s.fail(fmt.Errorf("internal error: %v", v))
+	}
+}
+
+// take and give keep buffers in a stack, so that the one used next is the one that is still in the processor's cache.
+func (l *Loop) take() []byte {
+	if n := len(l.spare); n > 0 {
+		b := l.spare[n-1]
+		l.spare = l.spare[:n-1]
+		return b
+	}
+	return make([]byte, 0, spareBuffer)
+}
+
+func (l *Loop) give(b []byte) {
+	if cap(b) > 0 && cap(b) <= keepBuffer && len(l.spare) < keepBuffers {
+		l.spare = append(l.spare, b[:0])
+	}
+}
+
+// Add gives a connection to the loop, which owns it from then on: conn itself is closed or must not be used any more. session, if not
+// nil, is the TLS session whose handshake ran over conn. Upstreams are written before clients. Loop goroutine only.
+func (l *Loop) Add(conn net.Conn, session *TLS, owner Owner, upstream bool) (*Stream, error) {
+	if l.closing {
+		conn.Close()
+		return nil, ErrLoopClosed
+	}
+	s := &Stream{loop: l, owner: owner, tls: session, local: conn.LocalAddr(), remote: conn.RemoteAddr(), class: 1}
+	if upstream {
+		s.class = 0
+	}
+	if err := l.wait.add(l, s, conn); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("adding connection to event loop: %w", err)
+	}
+	l.streams[s] = struct{}{}
+	if session != nil {
+		// The handshake may have read ahead of itself.
+		plain, err := session.Open(l.take(), nil)
+		s.in = plain
+		if err != nil {
+			s.pending = err
+		}
+	}
+	s.enqueue()
+	return s, nil
+}
+
+// Stream is a connection inside a loop. All methods are for the loop's goroutine.
+type Stream struct {
+	loop   *Loop
+	owner  Owner
+	tls    *TLS
+	local  net.Addr
+	remote net.Addr
+	class  uint8 // 0: upstream, 1: client
+
+	in   []byte // arrived and not consumed
+	want int    // the least length of in that is worth handing over
+	out  []byte // to be sent from sent on
+	sent int
+	base int64  // how many bytes stood before out[0]; Retain's offsets count from the stream's beginning
+	wire []byte // TLS records not yet written
+
+	retain    bool
+	queued    bool // in loop.ready
+	dirty     bool // in loop.dirty
+	readable  bool // the kernel may have bytes
+	hungup    bool // the peer will send no more than what is there
+	paused    bool
+	stalled   bool // the kernel took no more output
+	finishing bool // close when output is gone
+	lingering bool // finishing has a limit already
+	ended     bool // Ended was called
+	closed    bool
+	pending   error // ends the stream once in is consumed
+	highWater int
+	onClose   func()
+
+	port port // the platform's side
+}
+
+// RemoteAddr and LocalAddr are the connection's.
+func (s *Stream) RemoteAddr() net.Addr { return s.remote }
+func (s *Stream) LocalAddr() net.Addr  { return s.local }
+
+// Loop returns the loop that the stream lives in.
+func (s *Stream) Loop() *Loop { return s.loop }
+
+// Begin returns the output buffer to append to; Commit takes it back. Nothing else may happen to the stream in between.
+func (s *Stream) Begin() []byte {
+	if s.out == nil {
+		s.out = s.loop.take()
+	}
+	return s.out
+}
+
+// Commit takes the appended output. It is written when everything ready has been handled.
+func (s *Stream) Commit(out []byte) {
+	s.out = out
+	s.touch()
+}
+
+// Write appends b to the output.
+func (s *Stream) Write(b []byte) {
+	if s.closed {
+		return
+	}
+	if s.out == nil {
+		s.out = s.loop.take()
+	}
+	s.out = append(s.out, b...)
+	s.touch()
+}
+
+func (s *Stream) touch() {
+	if !s.dirty && !s.closed {
+		s.dirty = true
+		s.loop.dirty[s.class] = append(s.loop.dirty[s.class], s)
+	}
+}
+
+// Unsent is how many bytes of output the kernel has not taken.
+func (s *Stream) Unsent() int { return len(s.out) - s.sent + len(s.wire) }
+
+// Retain keeps output that was sent until Forget, so that it can be sent again elsewhere: Redis Cluster's redirections need the
+// command's bytes after all, and copying each one aside would cost every command for the sake of a few.
+func (s *Stream) Retain() { s.retain = true }
+
+// Offset is where the next byte of output will stand, counted from the stream's beginning; SentTo is up to where the kernel has taken
+// output. With TLS a byte counts as taken once it is sealed.
+func (s *Stream) Offset() int64 { return s.base + int64(len(s.out)) }
+func (s *Stream) SentTo() int64 { return s.base + int64(s.sent) }
+
+// Retained returns the output between two offsets, which must not have been forgotten. It is borrowed until anything happens to the stream.
+func (s *Stream) Retained(from, to int64) []byte { return s.out[from-s.base : to-s.base] }
+
+// Forget gives up retained output before an offset.
+func (s *Stream) Forget(to int64) {
+	n := int(to - s.base)
+	if n > s.sent {
+		n = s.sent
+	}
+	switch {
+	case n == len(s.out):
+		s.base += int64(n)
+		s.sent = 0
+		s.loop.give(s.out)
+		s.out = nil
+	case n > keepBuffer && n > len(s.out)/2:
+		// Moving the rest is paid for by the longer part that goes.
+		s.base += int64(n)
+		s.out = append(s.out[:0], s.out[n:]...)
+		s.sent -= n
+	}
+}
+
+// Pause stops reading and handing over, Resume goes on with what was left.
+func (s *Stream) Pause() { s.paused = true }
+
+// Resume undoes Pause; the stream has its turn when what is ready now is done.
+func (s *Stream) Resume() {
+	if s.paused {
+		s.paused = false
+		s.enqueue()
+	}
+}
+
+// Paused tells whether the stream is paused.
+func (s *Stream) Paused() bool { return s.paused }
+
+// Want sets the least number of unconsumed bytes that is worth a call of Receive. It holds for the next call.
+func (s *Stream) Want(n int) { s.want = n }
+
+// HighWater stops reading from a peer that has more than so many bytes of output to fetch, until it has fetched them all.
+func (s *Stream) HighWater(n int) { s.highWater = n }
+
+// OnClose has f called when the connection has been closed, on the loop's goroutine.
+func (s *Stream) OnClose(f func()) { s.onClose = f }
+
+// linger is how long a peer may take to fetch what was written before Finish.
+const linger = 5 * time.Second
+
+// Finish closes the stream when its output has been written, or cannot be.
+func (s *Stream) Finish() {
+	s.finishing = true
+	s.paused = true
+	s.touch()
+}
+
+// Close closes the connection at once. The owner hears nothing more.
+func (s *Stream) Close() {
+	if s.closed {
+		return
+	}
+	s.closed = true
+	delete(s.loop.streams, s)
+	s.loop.wait.remove(s)
+	// The buffers go to the collector: an owner that closes its stream inside Receive is still looking at one.
+	s.in, s.out, s.wire = nil, nil, nil
+	if s.onClose != nil {
+		s.onClose()
+	}
+}
+
+// Closed tells whether Close was called.
+func (s *Stream) Closed() bool { return s.closed }
+
+func (s *Stream) enqueue() {
+	if !s.queued && !s.closed {
+		s.queued = true
+		s.loop.ready = append(s.loop.ready, s)
+	}
+}
+
+// fail ends the stream for its owner, once.
+func (s *Stream) fail(err error) {
+	if s.ended || s.closed {
+		return
+	}
+	s.ended = true
+	s.readable = false
+	defer func() {
+		if v := recover(); v != nil {
+			s.loop.log.Error("panic in event loop", "panic", v, "stack", string(debug.Stack()))
+			s.Close()
+		}
+	}()
+	s.owner.Ended(s, err)
+}
+
+// advance reads and hands over as far as the stream's turn goes.
+func (s *Stream) advance() {
+	defer func() {
+		if v := recover(); v != nil {
+			s.loop.recovered(s, v)
+		}
+	}()
+	budget := turnBudget
+	for fresh := true; !s.closed && !s.ended; fresh = false {
+		if s.paused {
+			if s.hungup {
+				s.owner.Hangup(s)
+			}
+			return
+		}
+		if s.highWater > 0 && s.Unsent() > s.highWater {
+			return // flush resumes
+		}
+		if fresh && len(s.in) > 0 && len(s.in) >= s.want {
+			// What a pause left behind comes before what the kernel holds.
+			s.consume(s.in, true)
+			continue
+		}
+		if s.pending != nil {
+			err := s.pending
+			s.pending = nil
+			s.fail(err)
+			return
+		}
+		if !s.readable {
+			return
+		}
+		if budget <= 0 {
+			s.enqueue()
+			return
+		}
+		budget -= s.read()
+	}
+}
+
+// consume hands view over and keeps what is not consumed. own says that view is s.in itself.
+func (s *Stream) consume(view []byte, own bool) {
+	if len(view) < s.want {
+		if !own {
+			s.keep(view)
+		}
+		return
+	}
+	s.want = 0
+	n := s.owner.Receive(s, view)
+	if s.closed {
+		return
+	}
+	if own {
+		// Receive may not touch s.in, but it may have ended with the stream's buffer given away.
+		if n == len(s.in) {
+			s.loop.give(s.in)
+			s.in = nil
+		} else if n > 0 {
+			s.in = s.in[:copy(s.in, s.in[n:])]
+		}
+		return
+	}
+	s.keep(view[n:])
+}
+
+func (s *Stream) keep(rest []byte) {
+	if len(rest) == 0 {
+		if s.in != nil {
+			s.loop.give(s.in)
+			s.in = nil
+		}
+		return
+	}
+	if s.in == nil {
+		s.in = s.loop.take()
+	}
+	s.in = append(s.in[:0], rest...)
+}
+
+// read brings in bytes once and hands them over. It returns what to take off the turn's budget.
+func (s *Stream) read() int {
+	l := s.loop
+	if s.tls != nil {
+		return s.readTLS()
+	}
+	var view []byte
+	own := len(s.in) > smallRest
+	var n int
+	var err error
+	if own {
+		s.in = grow(s.in, min(max(s.want, len(s.in)+smallRest), 2*len(s.in)))
+		n, err = s.port.read(s, s.in[len(s.in):cap(s.in)])
+		s.in = s.in[:len(s.in)+n]
+		view = s.in
+	} else {
+		have := copy(l.buf, s.in)
+		n, err = s.port.read(s, l.buf[have:])
+		view = l.buf[:have+n]
+	}
+	if err != nil {
+		s.stop(err)
+	}
+	if n > 0 {
+		s.consume(view, own)
+	}
+	return max(n, 1)
+}
+
+// grow makes room up to a capacity without trusting it: want is at most twice what has arrived.
+func grow(b []byte, want int) []byte {
+	if cap(b) >= want {
+		return b
+	}
+	return append(make([]byte, 0, want), b...)
+}
+
+func (s *Stream) readTLS() int {
+	l := s.loop
+	n, err := s.port.read(s, l.buf)
+	if n > 0 {
+		if s.in == nil {
+			s.in = l.take()
+		}
+		var oerr error
+		s.in, oerr = s.tls.Open(s.in, l.buf[:n])
+		if oerr != nil {
+			err = oerr
+		}
+		if s.tls.Unsent() {
+			s.touch()
+		}
+	}
+	if err != nil {
+		s.stop(err)
+	}
+	if len(s.in) > 0 {
+		s.consume(s.in, true)
+	}
+	return max(n, 1)
+}
+
+// stop remembers that the stream ends after what has arrived.
+func (s *Stream) stop(err error) {
+	s.readable = false
+	s.pending = err
+}
+
+// flush writes what there is, once.
+func (s *Stream) flush() {
+	if s.closed {
+		return
+	}
+	if err := s.send(); err != nil {
+		s.stalled = false
+		if s.finishing {
+			s.Close()
+			return
+		}
+		s.fail(err)
+		return
+	}
+	if s.Unsent() > 0 {
+		s.stalled = true
+		if s.finishing && !s.lingering {
+			s.lingering = true
+			time.AfterFunc(linger, func() { s.loop.Post(s.Close) })
+		}
+		return
+	}
+	if !s.retain && s.out != nil {
+		s.base += int64(len(s.out))
+		s.loop.give(s.out)
+		s.out, s.sent = nil, 0
+	}
+	if s.finishing {
+		s.Close()
+		return
+	}
+	if s.stalled {
+		s.stalled = false
+		s.loop.guard(s, func() { s.owner.Drained(s) })
+		s.enqueue()
+	}
+}
+
+// send gives the kernel as much as it takes now.
+func (s *Stream) send() error {
+	if s.tls == nil {
+		if s.sent == len(s.out) {
+			return nil
+		}
+		n, err := s.port.write(s, s.out[s.sent:])
+		s.sent += n
+		return err
+	}
+	if s.sent < len(s.out) || s.tls.Unsent() {
+		var err error
+		if s.wire == nil {
+			s.wire = s.loop.take()
+		}
+		s.wire, err = s.tls.Seal(s.wire, s.out[s.sent:])
+		s.sent = len(s.out)
+		if err != nil {
+			return err
+		}
+	}
+	if len(s.wire) == 0 {
+		return nil
+	}
+	n, err := s.port.write(s, s.wire)
+	if n == len(s.wire) {
+		s.loop.give(s.wire)
+		s.wire = nil
+	} else {
+		s.wire = s.wire[:copy(s.wire, s.wire[n:])]
+	}
+	return err
+}
+
+// event is how the platform tells of readiness.
+func (s *Stream) event(readable, writable, hangup bool) {
+	if hangup {
+		s.hungup = true
+	}
+	if writable && s.stalled {
+		s.touch()
+	}
+	if readable || hangup {
+		s.readable = true
+		s.advance()
+	}
+}
