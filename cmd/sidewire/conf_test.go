@@ -42,6 +42,7 @@ func files(t *testing.T, pattern string, least int) []string {
 // Every example is loaded, so that none of them promises what the binary does not take.
 func TestExamplesAreValid(t *testing.T) {
 	t.Setenv("SHOP_PASSWORD", "secret")
+	t.Setenv("CACHE_PASSWORD", "secret")
 	for _, file := range files(t, "../../conf/*.yaml", 1) {
 		if strings.HasSuffix(file, ".sharding.yaml") { // rules, named by the file beside them
 			continue

@@ -10,12 +10,13 @@ import (
 	"github.com/sidewire/sidewire/gateway"
 	"github.com/sidewire/sidewire/gateway/kafka"
 	"github.com/sidewire/sidewire/gateway/mysql"
+	"github.com/sidewire/sidewire/gateway/redis"
 	"github.com/sidewire/sidewire/gateway/tcp"
 )
 
 // protocols are what this binary serves. Adding one is a word here.
 func protocols() []gateway.Protocol {
-	return []gateway.Protocol{tcp.Protocol(), mysql.Protocol(), kafka.Protocol()}
+	return []gateway.Protocol{kafka.Protocol(), mysql.Protocol(), redis.Protocol(), tcp.Protocol()}
 }
 
 // Exit codes: 1 is a configuration or start that failed, 2 a command line that was not understood.

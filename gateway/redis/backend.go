@@ -1,0 +1,399 @@
+package redis
+
+import (
+	"bytes"
+	"fmt"
+	"time"
+
+	"github.com/sidewire/sidewire/protocols/redis"
+)
+
+// streamFrom is the size from which the head of a reply is passed on before its end has come.
+const streamFrom = 32 << 10
+
+// maxQueued bounds what waits for a connection that is being opened.
+const maxQueued = 64 << 20
+
+type backendState uint8
+
+const (
+	dialing backendState = iota
+	ready
+	dead
+)
+
+// backend is one upstream connection. Shared, many sessions' commands go down it; leased, one session's.
+type backend struct {
+	engine  *engine
+	pool    *pool
+	wire    wire   // nil while dialing
+	queued  []byte // output while dialing
+	state   backendState
+	pending queue
+	framer  redis.Framer
+
+	holder    *session // who leases it
+	dedicated bool
+	dirty     bool // its state on the server is not what its pool promises
+	raw       bool // MONITOR: whatever comes goes to the holder
+	streaming bool // the head's reply is going out in pieces
+	waiters   []func(err error)
+}
+
+// begin and commit append output, wherever it goes for now.
+func (b *backend) begin() []byte {
+	if b.wire == nil {
+		return b.queued
+	}
+	return b.wire.Begin()
+}
+
+func (b *backend) commit(out []byte) {
+	if b.wire == nil {
+		b.queued = out
+		return
+	}
+	b.wire.Commit(out)
+}
+
+func (b *backend) offset() int64 {
+	if b.wire == nil {
+		return int64(len(b.queued))
+	}
+	return b.wire.Offset()
+}
+
+// send appends a command and expects its reply. The caller fills in whose it is.
+func (b *backend) send(raw []byte) *pending {
+	p := b.expect()
+	b.commit(append(b.begin(), raw...))
+	p.end = b.offset()
+	return p
+}
+
+// expect begins a command whose bytes the caller appends; it sets the entry's end itself.
+func (b *backend) expect() *pending {
+	p := b.pending.push()
+	*p = pending{from: b.offset(), start: b.engine.clock, command: redis.Count}
+	if b.pending.len() == 1 {
+		b.engine.arm()
+	}
+	return p
+}
+
+// connected is told that the connection stands; what waited for it goes out.
+func (b *backend) connected(w wire) {
+	if b.state != dialing {
+		w.Close()
+		return
+	}
+	b.state = ready
+	b.wire = w
+	w.Retain()
+	if len(b.queued) > 0 {
+		w.Write(b.queued)
+	}
+	b.queued = nil
+	b.pool.node.reached()
+	b.wake(nil)
+}
+
+// failed is told that the connection could not be made.
+func (b *backend) failed(err error) {
+	if b.state == dead {
+		return
+	}
+	if _, no := err.(*refusal); !no { // a wrong password is this view's trouble, not the server's
+		b.pool.node.missed(b.engine.clock, err)
+	}
+	b.lose(err)
+}
+
+func (b *backend) wake(err error) {
+	waiters := b.waiters
+	b.waiters = nil
+	for _, f := range waiters {
+		f(err)
+	}
+}
+
+// receive takes an upstream's bytes and returns how many were used.
+func (b *backend) receive(buf []byte) int {
+	if b.raw {
+		if s := b.holder; s != nil && !s.closed {
+			s.wire.Write(buf)
+			if s.wire.Unsent() > s.limits.output {
+				s.gate.overflowed(s)
+				s.end()
+			}
+		}
+		return len(buf)
+	}
+	used := 0
+	for used < len(buf) {
+		rest := buf[used:]
+		n, err := b.framer.Next(rest)
+		if err != nil {
+			b.lose(fmt.Errorf("reading reply: %w", err))
+			return len(buf)
+		}
+		if n == 0 {
+			if acc := b.framer.Accounted(len(rest)); acc >= streamFrom && b.pass(rest[:acc]) {
+				b.framer.Skip(acc)
+				used += acc
+				rest = rest[acc:]
+			}
+			b.wire.Want(b.framer.Want(len(rest)))
+			break
+		}
+		b.take(rest[:n])
+		if b.state == dead {
+			return len(buf)
+		}
+		used += n
+		if b.raw { // MONITOR has just been answered
+			return used + b.receive(buf[used:])
+		}
+	}
+	if b.pending.len() == 0 {
+		b.wire.Forget(b.wire.Offset())
+	} else {
+		b.wire.Forget(b.pending.at(0).from)
+	}
+	return used
+}
+
+// pass gives a piece of the reply in progress to the client whose turn it is. It declines when the reply has to be looked at whole,
+// or to wait.
+func (b *backend) pass(piece []byte) bool {
+	if !b.streaming {
+		if b.pending.len() == 0 || piece[0] == redis.TypePush || piece[0] == redis.TypeAttribute {
+			return false
+		}
+		p := b.pending.at(0)
+		if p.op != nil || p.kind != kindPlain || piece[0] == redis.TypeError {
+			return false
+		}
+		if s := p.session; s != nil && (s.closed || s.head != p.seq) {
+			return s.closed
+		}
+		b.streaming = true
+	}
+	if s := b.pending.at(0).session; s != nil {
+		s.stream(piece)
+		if !s.closed && s.wire.Unsent() > s.limits.output {
+			s.gate.overflowed(s)
+			s.end()
+		}
+	}
+	return true
+}
+
+// take handles one whole reply, or the last piece of one that was passed on.
+func (b *backend) take(f []byte) {
+	if f[0] == redis.TypePush && !b.streaming {
+		b.push(f)
+		return
+	}
+	if b.pending.len() == 0 {
+		// A server that speaks unasked is not one whose next words may be taken for an answer.
+		b.lose(errUnasked)
+		return
+	}
+	p := *b.pending.at(0)
+	if b.streaming {
+		b.streaming = false
+		b.pending.pop()
+		if s := p.session; s != nil && !s.closed {
+			s.stream(f)
+			s.advance()
+		}
+		b.pool.node.answered(&p, b.engine.clock, false)
+		return
+	}
+	if b.holder != nil && b.holder.subscribed(b, f, &p) {
+		return
+	}
+	failed := f[0] == redis.TypeError
+	if failed && b.pool.view.upstream.redirected(b, &p, f) {
+		return
+	}
+	b.pending.pop()
+	b.pool.node.answered(&p, b.engine.clock, failed)
+	switch {
+	case p.kind == kindTrack && p.session != nil:
+		p.session.tracked(&p, f)
+	case p.op != nil:
+		p.op.part(int(p.part), f)
+	case p.session != nil:
+		p.session.deliver(p.seq, f)
+	}
+}
+
+var errUnasked = fmt.Errorf("upstream sent a reply that nothing asked for")
+
+// push handles a frame out of band: only a connection of one's own may bring any.
+func (b *backend) push(f []byte) {
+	s := b.holder
+	if s == nil || s.closed {
+		return // shared connections ask for nothing that pushes
+	}
+	if s.subscribed(b, f, nil) {
+		return
+	}
+	s.pushOut(f)
+}
+
+// ended is told that the connection is gone.
+func (b *backend) ended(err error) { b.lose(fmt.Errorf("upstream connection lost: %w", err)) }
+
+// lose gives the connection up. Every command on it is answered: what the server cannot have seen whole, or what only reads, is sent
+// again once on a new connection; of what it may have executed nobody knows the outcome, and the client is told so.
+func (b *backend) lose(err error) {
+	if b.state == dead {
+		return
+	}
+	was := b.state
+	b.state = dead
+	e := b.engine
+	delete(e.backends, b)
+	b.pool.forget(b)
+	holder := b.holder
+	b.holder = nil
+	var again []pending
+	var text []byte
+	sent := int64(0)
+	if b.wire != nil {
+		sent = b.wire.SentTo()
+	}
+	for b.pending.len() > 0 {
+		p := *b.pending.at(0)
+		b.pending.pop()
+		if b.streaming {
+			// Its beginning is with the client already; nothing but an end can tell that the rest is missing.
+			b.streaming = false
+			if p.session != nil {
+				p.session.end()
+			}
+			continue
+		}
+		unseen := was != dialing && p.end > sent
+		if !b.dedicated && p.kind == kindPlain && was != dialing && p.flags&(expired|resent) == 0 && (unseen || p.flags&readOnly != 0) && (p.session != nil || p.op != nil) {
+			from := len(text)
+			text = append(text, b.wire.Retained(p.from, p.end)...)
+			p.from, p.end = int64(from), int64(len(text))
+			again = append(again, p)
+			continue
+		}
+		b.abandon(&p, err, unseen || was == dialing)
+	}
+	if b.wire != nil {
+		b.wire.Close()
+	}
+	if was == ready {
+		b.pool.node.lost(e.clock, err)
+	}
+	b.resend(again, text, err)
+	if holder != nil && !holder.closed {
+		holder.bereaved(b, err)
+	}
+	b.wake(err)
+}
+
+// abandon answers a command that will have no reply. unseen says that the server cannot have executed it.
+func (b *backend) abandon(p *pending, err error, unseen bool) {
+	msg := "ERR upstream " + b.pool.node.address + ": " + err.Error()
+	if !unseen && p.flags&readOnly == 0 {
+		msg += " (unknown outcome)"
+	}
+	b.pool.node.abandoned(p)
+	reply := redis.AppendError(b.engine.take(), msg)
+	switch {
+	case p.op != nil:
+		p.op.part(int(p.part), reply)
+	case p.session != nil && p.kind == kindTrack:
+		p.session.tracked(p, reply)
+	case p.session != nil:
+		p.session.deliver(p.seq, reply)
+	}
+	b.engine.give(reply)
+}
+
+// resend sends commands again, in their order, on the pool's next connection.
+func (b *backend) resend(again []pending, text []byte, err error) {
+	if len(again) == 0 {
+		return
+	}
+	next := b.pool.next(b)
+	for i := range again {
+		p := &again[i]
+		if next == nil || next.state == dead {
+			b.abandon(p, err, true)
+			continue
+		}
+		q := next.send(text[p.from:p.end])
+		from, end := q.from, q.end
+		*q = *p
+		q.from, q.end = from, end
+		q.flags |= resent
+	}
+}
+
+// expire answers commands that have waited too long. Their replies are still expected, and dropped; only a connection that answers
+// nothing at all for much longer is given up, because that ends everybody's commands.
+func (b *backend) expire() {
+	for i := range b.pending.len() {
+		p := b.pending.at(i)
+		if p.flags&unlimited != 0 {
+			return
+		}
+		waited := b.engine.clock - p.start
+		if waited < b.pool.node.upstream.timeout {
+			return
+		}
+		if i == 0 && waited > b.pool.node.upstream.stuck {
+			b.pool.node.stuck(b.engine.clock)
+			b.lose(fmt.Errorf("no reply for %v", time.Duration(waited).Round(time.Millisecond)))
+			return
+		}
+		if p.flags&expired != 0 {
+			continue
+		}
+		p.flags |= expired
+		if b.streaming && i == 0 {
+			continue // its reply is coming
+		}
+		unseen := b.wire == nil || p.end > b.wire.SentTo()
+		copied := *p
+		p.session, p.op = nil, nil
+		b.pool.node.timedOut()
+		b.abandon(&copied, errTimeout, unseen && b.wire == nil)
+		if b.state == dead {
+			return
+		}
+	}
+}
+
+var errTimeout = fmt.Errorf("timeout")
+
+// discard gives up a leased connection: whatever runs on it must not go on for a client that is gone.
+func (b *backend) discard(why string) {
+	if b.state == dead {
+		return
+	}
+	b.holder = nil
+	for i := range b.pending.len() {
+		p := b.pending.at(i)
+		p.session, p.op = nil, nil
+	}
+	b.lose(fmt.Errorf("closing: %s", why))
+}
+
+// word returns an error reply's first word.
+func word(f []byte) []byte {
+	f = f[1:]
+	if i := bytes.IndexAny(f, " \r"); i >= 0 {
+		return f[:i]
+	}
+	return f
+}

@@ -1,0 +1,291 @@
+package redis
+
+import (
+	"bytes"
+
+	"github.com/sidewire/sidewire/protocols/redis"
+)
+
+// tracking is what a session has made of its dedicated connection, as far as it decides when the connection can be given back.
+type tracking struct {
+	multi    bool // between MULTI and EXEC
+	watching bool
+	sticky   bool // for good: CLIENT TRACKING, MONITOR, a database or user that is not the pool's
+	aside    bool // only WATCH or subscriptions use it; other commands go their ordinary ways
+	subs     [3]map[string]struct{}
+	changes  []change // what the commands under way will change if they succeed
+	pushes   []byte   // pushes that must not go into the middle of a reply
+}
+
+// change is what a command changes when its reply says so.
+type change struct {
+	db    int // -1: not this
+	resp3 int // -1: not this
+	raw   bool
+}
+
+func (t *tracking) subscribed() bool {
+	return len(t.subs[0])+len(t.subs[1])+len(t.subs[2]) > 0
+}
+
+func (t *tracking) clean() bool {
+	return !t.multi && !t.watching && !t.sticky && !t.subscribed() && len(t.changes) == 0
+}
+
+// acquire leases a connection to a node. Everything before must have been answered: the transition is ordered.
+func (s *session) acquire(node int) (*backend, error) {
+	if node < 0 || node >= len(s.view.pools) {
+		return nil, errNobody
+	}
+	b, err := s.view.pools[node].lease(s)
+	if err != nil {
+		return nil, err
+	}
+	s.lease = b
+	s.track = tracking{}
+	if s.name != "" {
+		// So that CLIENT LIST on the server knows it by the name its client chose.
+		b.dirty = true
+		p := b.send(redis.AppendCommand(nil, "CLIENT", "SETNAME", s.name))
+		p.kind = kindDiscard
+	}
+	s.settle()
+	return b, nil
+}
+
+// release gives the connection back if nothing of the session clings to it.
+func (s *session) release() {
+	b := s.lease
+	if !s.track.clean() || b.raw || b.pending.len() > 0 {
+		return
+	}
+	s.lease = nil
+	s.settle()
+	b.pool.giveBack(b)
+}
+
+// bereaved is told that the leased connection is lost. A session that had state on it cannot go on as if nothing had happened: its
+// transaction, its watches or its subscriptions are gone, and a closed connection is what every client knows to mean that.
+func (s *session) bereaved(b *backend, err error) {
+	if s.lease != b {
+		return
+	}
+	s.lease = nil
+	lost := !s.track.clean() || b.raw
+	s.track = tracking{}
+	s.settle()
+	if lost {
+		s.quit()
+		return
+	}
+	if s.head == s.tail {
+		s.idle()
+	}
+}
+
+// stateful serves commands that change the state of a connection, over one server: from here on the client has its own.
+func (s *session) stateful(c *redis.Command) bool {
+	if s.inFlight() > 0 || !s.adopt() {
+		return s.hold()
+	}
+	if _, err := s.acquire(0); err != nil {
+		return s.unreachable(0, err)
+	}
+	return s.onLease(c)
+}
+
+// onLease serves a command of a session that has its own connection. The server answers for itself; only what touches sidewire's own
+// state is looked at.
+func (s *session) onLease(c *redis.Command) bool {
+	b := s.lease
+	if c == nil {
+		s.leased1(nil)
+		return true
+	}
+	r := &s.request
+	t := &s.track
+	switch c.Name {
+	case "quit":
+		return s.quitCommand(c)
+	case "sync", "psync", "replconf", "shutdown":
+		return s.refused(c)
+	case "reset":
+		return s.reset(c)
+	case "client":
+		if r.Len() > 1 && redis.EqualFold(r.Arg(1), "reply") {
+			return s.client(c)
+		}
+		t.sticky, b.dirty = true, true
+	case "multi":
+		t.multi = true
+	case "exec", "discard":
+		t.multi, t.watching = false, false
+	case "watch":
+		t.watching = t.watching || !t.multi
+	case "unwatch":
+		t.watching = t.watching && t.multi
+	case "subscribe", "psubscribe", "ssubscribe", "unsubscribe", "punsubscribe", "sunsubscribe":
+		if !t.multi {
+			return s.subscribe(c)
+		}
+		t.sticky, b.dirty = true, true
+	case "monitor":
+		t.sticky = true
+		s.changing(change{db: -1, resp3: -1, raw: !t.multi})
+		return true
+	case "select", "hello", "auth":
+		return s.identify(c)
+	}
+	s.leased1(c)
+	return true
+}
+
+// leased1 sends the request down the leased connection.
+func (s *session) leased1(c *redis.Command) *pending {
+	seq := s.push()
+	p := s.lease.send(s.request.Raw())
+	p.session, p.seq, p.flags = s, seq, unlimited
+	if c != nil {
+		p.command = c.ID
+	}
+	return p
+}
+
+// changing sends a command whose success changes what the session is.
+func (s *session) changing(ch change) {
+	s.track.changes = append(s.track.changes, ch)
+	s.leased1(nil).kind = kindTrack
+}
+
+// identify serves SELECT, HELLO and AUTH on a leased connection: the server decides, the session follows.
+func (s *session) identify(c *redis.Command) bool {
+	if c.Name != "select" && s.gate.locked() {
+		return s.refuse("ERR " + c.Name + " is not possible while the connection is in a transaction, subscribed or tracked")
+	}
+	s.lease.dirty = true
+	ch := change{db: -1, resp3: -1}
+	switch {
+	case s.track.multi:
+		s.track.sticky = true // it happens at EXEC; too late to follow
+	case c.Name == "select" && s.request.Len() == 2:
+		if n, ok := redis.ParseInt(s.request.Arg(1)); ok {
+			ch.db = int(n)
+		}
+	case c.Name == "hello" && s.request.Len() > 1:
+		if n, ok := redis.ParseInt(s.request.Arg(1)); ok {
+			ch.resp3 = int(n)
+		}
+		s.track.sticky = s.track.sticky || s.request.Len() > 2
+	case c.Name == "auth":
+		s.track.sticky = true
+	}
+	s.changing(ch)
+	return true
+}
+
+// tracked takes the reply of a command that changes the session.
+func (s *session) tracked(p *pending, f []byte) {
+	if s.closed {
+		return
+	}
+	if len(s.track.changes) > 0 {
+		ch := s.track.changes[0]
+		s.track.changes = s.track.changes[1:]
+		if f[0] != redis.TypeError && !bytes.HasPrefix(f, []byte("+QUEUED")) && s.lease != nil {
+			s.become(ch)
+		}
+	}
+	s.deliver(p.seq, f)
+}
+
+func (s *session) become(ch change) {
+	key := s.view.key
+	if ch.db >= 0 {
+		s.db, key.db = ch.db, ch.db
+	}
+	if ch.resp3 >= 0 {
+		s.resp3 = ch.resp3 == 3
+		key.resp3 = s.resp3
+	}
+	if ch.raw {
+		s.lease.raw = true
+	}
+	s.setView(s.view.upstream.view(key))
+}
+
+// pushOut gives the client a frame that answers nothing, between replies.
+func (s *session) pushOut(f []byte) {
+	if s.closed {
+		return
+	}
+	if s.streaming {
+		s.track.pushes = append(s.track.pushes, f...)
+	} else {
+		s.wire.Write(f)
+	}
+	if s.wire.Unsent()+len(s.track.pushes) > s.limits.output {
+		s.gate.overflowed(s)
+		s.end()
+	}
+}
+
+// blocking serves a command that may wait for long: on a connection of its own, so that nobody else waits.
+func (s *session) blocking(c *redis.Command) bool {
+	node := 0
+	if s.view.upstream.mode != modeSingle {
+		n, ok := s.shardOf(c)
+		if !ok {
+			return true
+		}
+		node = n
+	}
+	if s.inFlight() > 0 || !s.adopt() {
+		return s.hold()
+	}
+	if s.lease != nil {
+		return s.refuse("ERR '" + c.Name + "' is not supported over several servers while keys are watched or channels subscribed")
+	}
+	if _, err := s.acquire(node); err != nil {
+		return s.unreachable(node, err)
+	}
+	s.leased1(c)
+	s.hold() // what follows waits, as it would on the server
+	return true
+}
+
+// blockingRead serves XREAD and XREADGROUP, which block only if asked to.
+func (s *session) blockingRead(c *redis.Command) bool {
+	r := &s.request
+	for i := 1; i < r.Len(); i++ {
+		if redis.EqualFold(r.Arg(i), "streams") {
+			break
+		}
+		if redis.EqualFold(r.Arg(i), "block") {
+			return s.blocking(c)
+		}
+	}
+	if s.view.upstream.mode == modeSingle {
+		return s.keyed(c)
+	}
+	return s.sameShard(c)
+}
+
+// wait_ serves WAIT. The server counts the replicas that have what the asking connection wrote, and a connection of one's own wrote
+// nothing. But any command moves that mark to the newest write of all (server.c processCommand sets woff after each call), so a PING
+// first makes the answer hold for everything this client was told is done.
+func (s *session) wait_(c *redis.Command) bool {
+	if s.view.upstream.mode != modeSingle {
+		return s.refused(c)
+	}
+	if s.inFlight() > 0 || !s.adopt() {
+		return s.hold()
+	}
+	b, err := s.acquire(0)
+	if err != nil {
+		return s.unreachable(0, err)
+	}
+	b.send([]byte("*1\r\n$4\r\nPING\r\n")).kind = kindDiscard
+	s.leased1(c)
+	s.hold()
+	return true
+}

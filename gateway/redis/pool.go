@@ -1,0 +1,219 @@
+package redis
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sidewire/sidewire/gateway/cluster"
+)
+
+// viewKey is what must be equal for sessions to share connections.
+type viewKey struct {
+	db         int
+	resp3      bool
+	user, pass string
+}
+
+// view is an upstream as sessions of one identity see it: a pool for every node.
+type view struct {
+	upstream *upstream
+	key      viewKey
+	pools    []*pool // in the order of upstream.nodes
+}
+
+// pool holds the connections of one view to one node.
+type pool struct {
+	view   *view
+	node   *node
+	shared []*backend // by place; nil: not open
+	idle   []*backend // dedicated ones that nobody leases
+	leased int
+}
+
+// node is one server of an upstream.
+type node struct {
+	upstream *upstream
+	address  string
+	name     string // what is hashed
+	weight   int
+	index    int
+	endpoint *cluster.Endpoint // nil in tests, and for nodes that only a redirection named
+	replica  bool
+
+	version string // as its HELLO said
+	// A node that could not be reached is asked again after a while, not by every command.
+	failures int
+	retryAt  int64
+	lastErr  error
+
+	stats nodeStats
+}
+
+type nodeStats struct {
+	sent, errors, timeouts, lost, unknown uint64
+}
+
+const (
+	firstRetry = 20 * time.Millisecond
+	lastRetry  = time.Second
+)
+
+func (n *node) reached() {
+	n.failures, n.retryAt, n.lastErr = 0, 0, nil
+	n.upstream.report(n, nil)
+}
+
+func (n *node) missed(clock int64, err error) {
+	n.failures++
+	n.retryAt = clock + int64(min(firstRetry<<min(n.failures-1, 10), lastRetry))
+	n.lastErr = err
+	n.upstream.report(n, err)
+}
+
+func (n *node) lost(clock int64, err error) {
+	n.stats.lost++
+	n.lastErr = err
+	n.upstream.report(n, err)
+}
+
+func (n *node) stuck(clock int64) { n.missed(clock, errTimeout) }
+
+func (n *node) timedOut() { n.stats.timeouts++ }
+
+func (n *node) abandoned(p *pending) {
+	n.stats.errors++
+	if p.flags&readOnly == 0 {
+		n.stats.unknown++
+	}
+}
+
+// answered counts a reply.
+func (n *node) answered(p *pending, clock int64, failed bool) {
+	n.upstream.meter.answered(p.command, clock-p.start, failed)
+}
+
+// conn returns the shared connection that a session's commands go down. It is chosen by the session, never in turn: one client's
+// commands must not overtake each other on two connections.
+func (p *pool) conn(s int64) (*backend, error) {
+	i := int(uint64(s) % uint64(len(p.shared)))
+	b := p.shared[i]
+	if b != nil {
+		if b.wire == nil && len(b.queued) > maxQueued {
+			return nil, errors.New("too much is waiting for a connection")
+		}
+		return b, nil
+	}
+	b, err := p.open()
+	if err != nil {
+		return nil, err
+	}
+	p.shared[i] = b
+	p.view.upstream.engine.out.dial(b)
+	return b, nil
+}
+
+// open makes a backend that the caller registers and dials.
+func (p *pool) open() (*backend, error) {
+	e := p.view.upstream.engine
+	if p.node.retryAt > e.clock {
+		return nil, fmt.Errorf("unreachable: %w", p.node.lastErr)
+	}
+	b := &backend{engine: e, pool: p}
+	e.backends[b] = struct{}{}
+	return b, nil
+}
+
+// next returns the connection that takes the place of a lost one.
+func (p *pool) next(lost *backend) *backend {
+	for i := range p.shared {
+		if p.shared[i] == nil {
+			b, err := p.open()
+			if err != nil {
+				return nil
+			}
+			p.shared[i] = b
+			p.view.upstream.engine.out.dial(b)
+			return b
+		}
+	}
+	return p.shared[0]
+}
+
+// lease returns a connection that is the session's alone.
+func (p *pool) lease(s *session) (*backend, error) {
+	if n := len(p.idle); n > 0 {
+		b := p.idle[n-1]
+		p.idle = p.idle[:n-1]
+		b.holder = s
+		p.leased++
+		return b, nil
+	}
+	if limit := p.view.upstream.maxDedicated; p.leased >= limit {
+		return nil, fmt.Errorf("all %d dedicated connections are taken", limit)
+	}
+	b, err := p.open()
+	if err != nil {
+		return nil, err
+	}
+	b.dedicated, b.holder = true, s
+	p.leased++
+	p.view.upstream.engine.out.dial(b)
+	return b, nil
+}
+
+// keptIdle is how many dedicated connections a pool keeps for the next who needs one.
+const keptIdle = 16
+
+// giveBack takes a leased connection whose state is as its pool promises.
+func (p *pool) giveBack(b *backend) {
+	if b.state == dead {
+		return
+	}
+	if b.dirty || b.state != ready || len(p.idle) >= keptIdle || b.pending.len() > 0 || p.closed() {
+		b.discard("released")
+		return
+	}
+	b.holder = nil
+	p.leased--
+	p.idle = append(p.idle, b)
+}
+
+// forget lets go of a backend that is dead.
+func (p *pool) forget(b *backend) {
+	if !b.dedicated {
+		for i := range p.shared {
+			if p.shared[i] == b {
+				p.shared[i] = nil
+			}
+		}
+		return
+	}
+	for i := range p.idle {
+		if p.idle[i] == b {
+			p.idle = append(p.idle[:i], p.idle[i+1:]...)
+			return
+		}
+	}
+	p.leased--
+}
+
+// closed tells whether the node has left the upstream.
+func (p *pool) closed() bool {
+	return p.node.index >= len(p.view.pools) || p.view.pools[p.node.index] != p
+}
+
+// retire closes what nobody uses; shared connections with commands under way are closed when those are answered or time out.
+func (p *pool) retire(why string) {
+	for len(p.idle) > 0 {
+		p.idle[0].discard(why)
+	}
+	for _, b := range p.shared {
+		if b != nil && b.pending.len() == 0 {
+			b.discard(why)
+		}
+	}
+}
+
+// defaultTimeout is how long a command may take.
+const defaultTimeout = 5 * time.Second

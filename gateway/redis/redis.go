@@ -1,0 +1,215 @@
+package redis
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+
+	"github.com/sidewire/sidewire/gateway/cluster"
+	"github.com/sidewire/sidewire/gateway/config"
+	"github.com/sidewire/sidewire/gateway/host"
+	"github.com/sidewire/sidewire/gateway/listener"
+	"github.com/sidewire/sidewire/sharding/hash"
+)
+
+const protocolName = "redis"
+
+// ListenerBlock is the `redis:` block of a listener.
+type ListenerBlock struct {
+	Cluster     string       `yaml:"cluster" required:"true" doc:"Where keys live."`
+	Users       []UserBlock  `yaml:"users" doc:"Who may log in; none: nobody has to."`
+	Auth        string       `yaml:"auth" enum:"local|upstream" default:"local" doc:"Who judges AUTH: sidewire by users, or the servers, each client then having its own upstream connections."`
+	Face        string       `yaml:"face" enum:"standalone|cluster" default:"standalone" doc:"What clients see: one server, or a Redis Cluster of one node, for clients that speak only to clusters."`
+	Announce    string       `yaml:"announce" doc:"host:port that the cluster face gives as its own; empty: the listener's address."`
+	Output      config.Bytes `yaml:"output_limit" default:"256MB" doc:"A client that leaves so many bytes of replies unfetched is disconnected."`
+	Transaction config.Bytes `yaml:"transaction_limit" default:"64MB" doc:"Bytes between MULTI and EXEC over several servers."`
+}
+
+// SetDefaults fills what a file leaves out.
+func (b *ListenerBlock) SetDefaults() {
+	b.Auth, b.Face, b.Output, b.Transaction = "local", "standalone", 256<<20, 64<<20
+}
+
+// UserBlock is a client's account.
+type UserBlock struct {
+	Name             string        `yaml:"name" default:"default"`
+	Password         config.Secret `yaml:"password" required:"true"`
+	UpstreamUser     string        `yaml:"upstream_user" doc:"The account this one stands for upstream; empty: the cluster's."`
+	UpstreamPassword config.Secret `yaml:"upstream_password"`
+}
+
+// SetDefaults fills what a file leaves out.
+func (b *UserBlock) SetDefaults() { b.Name = "default" }
+
+// ClusterBlock is the `redis:` block of a cluster.
+type ClusterBlock struct {
+	Hashing     string          `yaml:"hashing" enum:"ketama|maglev|modula|random|slots" doc:"How keys are spread over the endpoints; slots is a Redis Cluster. Empty: they are one server and its replicas."`
+	Hash        string          `yaml:"hash" enum:"one_at_a_time|md5|crc16|crc32|crc32a|fnv1_64|fnv1a_64|fnv1_32|fnv1a_32|hsieh|murmur|jenkins" default:"fnv1a_64" doc:"The function that hashes keys, by twemproxy's names."`
+	HashTag     *string         `yaml:"hash_tag" doc:"Two characters that enclose the part of a key that is hashed; empty: none. Default: {}."`
+	CrossShard  string          `yaml:"cross_shard" enum:"split|refuse" default:"split" doc:"What becomes of MGET, MSET, DEL, UNLINK, EXISTS and TOUCH with keys of several shards; split is not atomic."`
+	Eject       bool            `yaml:"eject" doc:"Leave unhealthy endpoints out of the placement, so that their keys go to others: for caches."`
+	User        string          `yaml:"user"`
+	Password    config.Secret   `yaml:"password"`
+	Database    int             `yaml:"database" min:"0" doc:"The database that clients begin in."`
+	Connections int             `yaml:"connections" min:"1" max:"256" default:"1" doc:"Shared connections to each endpoint, for each database, user and protocol version in use."`
+	Dedicated   int             `yaml:"dedicated_connections" min:"1" default:"1000" doc:"At most so many connections to each endpoint that one client has for itself: transactions, blocking commands, subscriptions."`
+	Timeout     config.Duration `yaml:"timeout" default:"5s" doc:"How long a command may take; its client gets an error then, the others on the connection do not. Blocking commands and dedicated connections have no limit."`
+}
+
+// SetDefaults fills what a file leaves out.
+func (b *ClusterBlock) SetDefaults() {
+	b.Hash, b.CrossShard, b.Connections, b.Dedicated, b.Timeout = "fnv1a_64", "split", 1, 1000, config.Duration(defaultTimeout)
+}
+
+func (b *ClusterBlock) tag() string {
+	if b.HashTag == nil {
+		return "{}"
+	}
+	return *b.HashTag
+}
+
+// protocol is Redis. Its room, with the loop, starts with the first cluster.
+type protocol struct {
+	once sync.Once
+	room *room
+	err  error
+}
+
+// Protocol is Redis for gateway.New.
+func Protocol() host.Protocol { return &protocol{} }
+
+func (*protocol) Name() string       { return protocolName }
+func (*protocol) ListenerBlock() any { b := &ListenerBlock{}; b.SetDefaults(); return b }
+func (*protocol) ClusterBlock() any  { b := &ClusterBlock{}; b.SetDefaults(); return b }
+
+func (*protocol) CheckListener(m *config.Model, l *config.Listener, at config.Path) []config.Problem {
+	b := l.Block.(*ListenerBlock)
+	problems := m.CheckClusterRef(b.Cluster, protocolName, at.Field("cluster"))
+	seen := map[string]bool{}
+	for i, u := range b.Users {
+		p := at.Field("users").Index(i)
+		if u.Name == "" || strings.ContainsAny(u.Name, " \r\n") {
+			problems = append(problems, p.Field("name").Problem("is empty or has a space in it"))
+		}
+		if seen[u.Name+"\x00"+u.Password.Value()] {
+			problems = append(problems, p.Problem("says the same as an earlier user"))
+		}
+		seen[u.Name+"\x00"+u.Password.Value()] = true
+		if u.UpstreamUser == "" && !u.UpstreamPassword.IsZero() {
+			problems = append(problems, p.Field("upstream_password").Problem("needs upstream_user"))
+		}
+	}
+	if b.Auth == "upstream" && len(b.Users) > 0 {
+		problems = append(problems, at.Field("users").Problem("cannot stand beside auth: upstream, where the servers judge"))
+	}
+	if b.Announce != "" {
+		if _, port, err := net.SplitHostPort(b.Announce); err != nil || port == "" {
+			problems = append(problems, at.Field("announce").Problem("%q is not host:port", b.Announce))
+		}
+	}
+	return problems
+}
+
+func (*protocol) CheckCluster(_ *config.Model, c *config.Cluster, at config.Path) []config.Problem {
+	b := c.Block.(*ClusterBlock)
+	var problems []config.Problem
+	if _, err := hash.ParseTag(b.tag()); err != nil {
+		problems = append(problems, at.Field("hash_tag").Problem("%v", err))
+	}
+	if b.Hashing == "slots" && b.Database != 0 {
+		problems = append(problems, at.Field("database").Problem("a Redis Cluster has only database 0"))
+	}
+	if b.Eject && (b.Hashing == "" || b.Hashing == "slots") {
+		problems = append(problems, at.Field("eject").Problem("needs hashing: ketama, maglev, modula or random"))
+	}
+	if b.User != "" && b.Password.IsZero() {
+		problems = append(problems, at.Field("user").Problem("needs a password"))
+	}
+	if b.Hashing != "" && b.Hashing != "slots" {
+		if _, _, err := placement(b, members(c, nil)); err != nil {
+			problems = append(problems, at.Problem("%v", err))
+		}
+	}
+	return problems
+}
+
+// members are a cluster's endpoints as the engine takes them; keep, if not nil, says which.
+func members(c *config.Cluster, keep func(address string) bool) []member {
+	var m []member
+	for _, e := range c.Endpoints {
+		if keep == nil || keep(e.Address) {
+			m = append(m, member{address: e.Address, name: hashName(e), weight: max(e.Weight, 1)})
+		}
+	}
+	return m
+}
+
+// hashName is what ketama hashes for a server: its name, or its address, without the port if that is memcached's (twemproxy, for
+// libmemcached's sake).
+func hashName(e config.Endpoint) string {
+	if e.Name != "" {
+		return e.Name
+	}
+	if host, port, err := net.SplitHostPort(e.Address); err == nil && port == "11211" {
+		return host
+	}
+	return e.Address
+}
+
+// placement builds what spreads keys over servers.
+func placement(b *ClusterBlock, m []member) (hash.Placement, hash.Func, error) {
+	servers := make([]hash.Server, len(m))
+	for i, x := range m {
+		servers[i] = hash.Server{Name: x.name, Weight: x.weight}
+	}
+	f, err := hash.Lookup(b.Hash)
+	if err != nil {
+		return nil, nil, err
+	}
+	var p hash.Placement
+	switch b.Hashing {
+	case "ketama":
+		p, err = hash.NewKetama(servers)
+	case "maglev":
+		p, err = hash.NewMaglev(servers)
+	case "modula":
+		p, err = hash.NewModula(servers)
+	case "random":
+		p, err = hash.NewRandom(servers, xorshift(0x2545f491))
+	default:
+		err = fmt.Errorf("no hashing named %q", b.Hashing)
+	}
+	return p, f, err
+}
+
+// xorshift is a sequence for spreading keys, used by one goroutine.
+func xorshift(seed uint32) func() uint32 {
+	return func() uint32 {
+		seed ^= seed << 13
+		seed ^= seed >> 17
+		seed ^= seed << 5
+		return seed
+	}
+}
+
+func (p *protocol) start(h host.Host) (*room, error) {
+	p.once.Do(func() { p.room, p.err = newRoom(h) })
+	return p.room, p.err
+}
+
+func (p *protocol) Upstream(h host.Host, c *cluster.Cluster) (host.Upstream, error) {
+	r, err := p.start(h)
+	if err != nil {
+		return nil, err
+	}
+	return r.attach(c)
+}
+
+func (p *protocol) Listen(h host.Host, l *config.Listener) (listener.Handler, error) {
+	r, err := p.start(h)
+	if err != nil {
+		return nil, err
+	}
+	return r.listen(l)
+}

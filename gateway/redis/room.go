@@ -1,0 +1,466 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sidewire/sidewire/gateway/cluster"
+	"github.com/sidewire/sidewire/gateway/config"
+	"github.com/sidewire/sidewire/gateway/host"
+	"github.com/sidewire/sidewire/gateway/listener"
+	"github.com/sidewire/sidewire/gateway/socket"
+	"github.com/sidewire/sidewire/sharding/hash"
+)
+
+// room is the engine with a loop under it, one for the process.
+type room struct {
+	host   host.Host
+	loop   *socket.Loop
+	engine *engine // the loop's goroutine only
+}
+
+func newRoom(h host.Host) (*room, error) {
+	loop, err := socket.NewLoop(h.Log())
+	if err != nil {
+		return nil, err
+	}
+	r := &room{host: h, loop: loop}
+	r.engine = newEngine(r, h.Rand())
+	r.engine.clock = h.Now().UnixNano()
+	loop.Post(func() { loop.OnAlarm(r.engine.tick) })
+	return r, nil
+}
+
+func (r *room) alarm(at time.Time) { r.loop.Alarm(at) }
+
+// do runs f on the loop and waits for it.
+func (r *room) do(f func()) {
+	done := make(chan struct{})
+	if r.loop.Post(func() { defer close(done); r.engine.clock = r.loop.Now().UnixNano(); f() }) {
+		<-done
+	}
+}
+
+// attachment is what Redis keeps on a cluster: the engine's upstream, and who tells it of endpoints.
+type attachment struct {
+	room    *room
+	cluster *cluster.Cluster
+	up      *upstream // the loop's goroutine only, but for its name
+	ctx     context.Context
+	stop    context.CancelFunc
+	watch   sync.WaitGroup
+
+	topology topology
+}
+
+func (r *room) attach(c *cluster.Cluster) (*attachment, error) {
+	a := &attachment{room: r, cluster: c}
+	a.ctx, a.stop = context.WithCancel(context.Background())
+	a.topology.init(a)
+	var err error
+	r.do(func() {
+		a.up = r.engine.newUpstream(c.Name())
+		a.up.attachment = a
+		a.up.reporting = func(n *node, cause error) {
+			if e := c.Endpoint(n.address); e != nil {
+				c.Report(e, cause)
+			}
+		}
+		err = a.configure(c.Config())
+	})
+	if err != nil {
+		a.stop()
+		return nil, err
+	}
+	a.watch.Go(a.follow)
+	return a, nil
+}
+
+// follow tells the engine when an endpoint's health or role changes.
+func (a *attachment) follow() {
+	for {
+		changed := a.cluster.Changed()
+		a.room.loop.Post(func() {
+			if err := a.configure(a.cluster.Config()); err != nil {
+				a.room.host.Log().Error("placing keys", "cluster", a.cluster.Name(), "error", err)
+			}
+		})
+		select {
+		case <-changed:
+		case <-a.ctx.Done():
+			return
+		}
+	}
+}
+
+func (a *attachment) Update(c *config.Cluster) error {
+	var err error
+	a.room.do(func() { err = a.configure(c) })
+	return err
+}
+
+// Close gives the connections up. Sessions that still come get an error.
+func (a *attachment) Close() {
+	a.stop()
+	a.watch.Wait()
+	a.room.do(func() {
+		a.up.setNodes(nil)
+		for b := range a.room.engine.backends {
+			if b.pool.view.upstream == a.up {
+				b.lose(cluster.ErrClosed)
+			}
+		}
+	})
+}
+
+// configure brings the upstream to a configuration and the endpoints' present state. Loop goroutine only.
+func (a *attachment) configure(c *config.Cluster) error {
+	b := c.Block.(*ClusterBlock)
+	u := a.up
+	u.timeout, u.stuck = int64(b.Timeout.Std()), 2*int64(b.Timeout.Std())
+	u.db, u.user, u.pass = b.Database, b.User, b.Password.Value()
+	u.maxDedicated, u.split = b.Dedicated, b.CrossShard == "split"
+	if u.connections != b.Connections {
+		u.connections = b.Connections
+		u.views = map[viewKey]*view{}
+		u.epoch++
+	}
+	switch b.Hashing {
+	case "":
+		u.mode, u.handlers = modeSingle, &single
+		a.place(a.primary(c))
+		return nil
+	case "slots":
+		u.mode, u.handlers = modeSlots, &sharded
+		if u.slots == nil {
+			u.slots = new([hash.Slots]int16)
+			for i := range u.slots {
+				u.slots[i] = -1
+			}
+		}
+		a.topology.seeds(c)
+		return nil
+	}
+	m := members(c, nil)
+	if b.Eject {
+		if up := members(c, a.healthy); len(up) > 0 {
+			m = up
+		}
+	}
+	p, f, err := placement(b, m)
+	if err != nil {
+		return err
+	}
+	tag, err := hash.ParseTag(b.tag())
+	if err != nil {
+		return err
+	}
+	u.mode, u.handlers, u.hash, u.tag = modeHashed, &sharded, f, tag
+	if a.place(m) {
+		u.place = p
+	}
+	return nil
+}
+
+func (a *attachment) healthy(address string) bool {
+	e := a.cluster.Endpoint(address)
+	return e == nil || e.Healthy()
+}
+
+// place sets the nodes unless they are what they were: a new epoch makes every session wait for its replies.
+func (a *attachment) place(m []member) bool {
+	u := a.up
+	same := len(m) == len(u.nodes) && u.place != nil == (u.mode == modeHashed)
+	for i := 0; same && i < len(m); i++ {
+		n := u.nodes[i]
+		same = n.address == m[i].address && n.name == m[i].name && n.weight == m[i].weight
+	}
+	if same {
+		return false
+	}
+	u.setNodes(m)
+	return true
+}
+
+// primary is the endpoint that takes writes: the one that probes found, or that configuration names, or the first.
+func (a *attachment) primary(c *config.Cluster) []member {
+	for _, e := range a.cluster.Endpoints() {
+		if e.Role() == cluster.Primary && e.Healthy() {
+			return members(c, func(address string) bool { return address == e.Address() })
+		}
+	}
+	if len(a.up.nodes) > 0 { // nobody says that another one has taken over
+		was := a.up.nodes[0].address
+		if m := members(c, func(address string) bool { return address == was }); len(m) > 0 {
+			return m
+		}
+	}
+	if m := members(c, nil); len(m) > 0 {
+		return m[:1]
+	}
+	return nil
+}
+
+// upstreamOwner passes a stream's events to a backend.
+type upstreamOwner struct {
+	room *room
+	b    *backend
+}
+
+func (o *upstreamOwner) Receive(_ *socket.Stream, b []byte) int {
+	o.room.engine.clock = o.room.loop.Now().UnixNano()
+	return o.b.receive(b)
+}
+func (o *upstreamOwner) Hangup(*socket.Stream)             {}
+func (o *upstreamOwner) Ended(_ *socket.Stream, err error) { o.b.ended(gone(err)) }
+func (o *upstreamOwner) Drained(*socket.Stream)            {}
+
+// gone words the end of a connection.
+func gone(err error) error {
+	if errors.Is(err, io.EOF) {
+		return errors.New("the server closed the connection")
+	}
+	return err
+}
+
+// dial opens a backend's connection on a goroutine of its own, and brings it into the loop.
+func (r *room) dial(b *backend) {
+	u, key, n := b.pool.view.upstream, b.pool.view.key, b.pool.node
+	account := login{user: key.user, pass: key.pass, db: key.db, resp3: key.resp3, shared: !b.dedicated}
+	if account.user == "" && account.pass == "" {
+		account.user, account.pass = u.user, u.pass
+	}
+	a := u.attachment
+	go func() {
+		conn, session, version, err := a.open(n.address, account)
+		ok := r.loop.Post(func() {
+			r.engine.clock = r.loop.Now().UnixNano()
+			if err != nil {
+				b.failed(err)
+				return
+			}
+			if b.state == dead {
+				conn.Close()
+				return
+			}
+			if version != "" {
+				n.version = version
+			}
+			s, err := r.loop.Add(conn, session, &upstreamOwner{r, b}, true)
+			if err != nil {
+				b.failed(err)
+				return
+			}
+			b.connected(s)
+		})
+		if !ok && conn != nil {
+			conn.Close()
+		}
+	}()
+}
+
+// open dials an address and logs in.
+func (a *attachment) open(address string, account login) (net.Conn, *socket.TLS, string, error) {
+	ctx, cancel := context.WithTimeout(a.ctx, a.cluster.Config().ConnectTimeout.Std())
+	defer cancel()
+	conn, err := a.reach(ctx, address)
+	if err != nil {
+		return nil, nil, "", err
+	}
+	l := &link{conn: conn}
+	if t := a.cluster.Config().TLS; t != nil {
+		name, _, err := net.SplitHostPort(address)
+		if err != nil {
+			name = "localhost"
+		}
+		conf, err := t.Config(name)
+		if err == nil {
+			l.tls, err = socket.ClientTLS(ctx, conn, conf)
+		}
+		if err != nil {
+			conn.Close()
+			return nil, nil, "", err
+		}
+	}
+	deadline, _ := ctx.Deadline()
+	conn.SetDeadline(deadline)
+	version, err := account.do(l)
+	if err == nil && len(l.in) > 0 {
+		err = errUnasked
+	}
+	if err != nil {
+		conn.Close()
+		return nil, nil, "", err
+	}
+	conn.SetDeadline(time.Time{})
+	if e := a.cluster.Endpoint(address); e != nil && version == "" {
+		if st := e.State(); st != nil {
+			version = st.Version
+		}
+	}
+	return conn, l.tls, version, nil
+}
+
+// reach opens the bare connection: to an endpoint as the cluster does, to a node that only a topology named by itself.
+func (a *attachment) reach(ctx context.Context, address string) (net.Conn, error) {
+	if e := a.cluster.Endpoint(address); e != nil {
+		return a.cluster.DialPlain(ctx, e)
+	}
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to %s: %w", address, err)
+	}
+	return socket.Wrap(conn), nil
+}
+
+// handler is Redis on one listener.
+type handler struct {
+	room     *room
+	gate     *gate // the loop's goroutine only
+	sessions listener.Sessions
+	tls      atomic.Pointer[config.ServerTLS]
+	draining atomic.Bool
+}
+
+func (r *room) listen(l *config.Listener) (*handler, error) {
+	h := &handler{room: r, gate: &gate{name: l.Name}}
+	h.gate.onLeft = func(*session) { h.sessions.End() }
+	return h, h.Update(l)
+}
+
+// StartTLS says that the loop carries TLS itself.
+func (h *handler) StartTLS() bool { return true }
+
+func (h *handler) Update(l *config.Listener) error {
+	b := l.Block.(*ListenerBlock)
+	a, ok := h.room.host.Upstream(b.Cluster).(*attachment)
+	if !ok {
+		return fmt.Errorf("no Redis cluster named %q", b.Cluster)
+	}
+	h.tls.Store(l.TLS)
+	h.room.do(func() {
+		g := h.gate
+		g.users = nil
+		for _, u := range b.Users {
+			g.users = append(g.users, user{u.Name, u.Password.Value(), u.UpstreamUser, u.UpstreamPassword.Value()})
+		}
+		g.passOn = b.Auth == "upstream"
+		g.limits.output, g.limits.transaction = int(b.Output), int(b.Transaction)
+		g.face = faceStandalone
+		if b.Face == "cluster" {
+			g.face = faceCluster
+		}
+		if g.announce = b.Announce; g.announce == "" {
+			g.announce = strings.Replace(l.Address, "0.0.0.0", "127.0.0.1", 1)
+		}
+		if g.upstream != nil && g.upstream != a.up {
+			g.upstream.epoch++ // its sessions look up, and see that they belong elsewhere
+		}
+		g.upstream = a.up
+	})
+	return nil
+}
+
+// Refuse answers in Redis's words.
+func (h *handler) Refuse(c *listener.Conn, why error) {
+	text := "-ERR " + why.Error() + "\r\n"
+	if errors.Is(why, listener.ErrTooManyConnections) {
+		text = "-ERR max number of clients reached\r\n"
+	}
+	c.Write([]byte(text))
+}
+
+func (h *handler) Handle(ctx context.Context, c *listener.Conn) {
+	var session *socket.TLS
+	if t := h.tls.Load(); t != nil {
+		conf, err := t.Config()
+		if err == nil {
+			hctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+			session, err = socket.ServerTLS(hctx, c.Conn, conf)
+			cancel()
+		}
+		if err != nil {
+			h.room.host.Log().Warn("connection failed", "listener", h.gate.name, "client", c.Client(), "error", err)
+			c.Close()
+			return
+		}
+	}
+	h.sessions.Begin()
+	client := c.Client()
+	ok := h.room.loop.Post(func() {
+		r := h.room
+		r.engine.clock = r.loop.Now().UnixNano()
+		o := &clientOwner{room: r}
+		s, err := r.loop.Add(c.Conn, session, o, false)
+		if err != nil {
+			c.Close()
+			h.sessions.End()
+			return
+		}
+		s.HighWater(clientHighWater)
+		s.OnClose(func() { c.Close() })
+		o.session = r.engine.newSession(s, h.gate, client)
+		h.gate.stats.sessions++
+		if h.draining.Load() {
+			o.session.quit()
+		}
+	})
+	if !ok {
+		c.Close()
+		h.sessions.End()
+	}
+}
+
+// clientHighWater is how much output a client may leave unfetched and still be read from.
+const clientHighWater = 1 << 20
+
+// clientOwner passes a stream's events to a session.
+type clientOwner struct {
+	room    *room
+	session *session
+}
+
+func (o *clientOwner) Receive(_ *socket.Stream, b []byte) int {
+	o.room.engine.clock = o.room.loop.Now().UnixNano()
+	return o.session.receive(b)
+}
+
+func (o *clientOwner) Hangup(*socket.Stream)  { o.session.hangup() }
+func (o *clientOwner) Drained(*socket.Stream) {}
+
+func (o *clientOwner) Ended(s *socket.Stream, err error) {
+	o.session.ended(errors.Is(err, io.EOF))
+	if o.session.closed {
+		s.Close()
+	}
+}
+
+// Drain lets every session have the replies it waits for, and then ends it.
+func (h *handler) Drain(ctx context.Context) {
+	h.draining.Store(true)
+	h.each(func(s *session) { s.quit() })
+	h.sessions.Wait(ctx)
+}
+
+// Close ends what is left.
+func (h *handler) Close() {
+	h.each(func(s *session) { s.end() })
+}
+
+func (h *handler) each(f func(*session)) {
+	h.room.do(func() {
+		for _, s := range h.room.engine.sessions {
+			if s.gate == h.gate {
+				f(s)
+			}
+		}
+	})
+}

@@ -1,0 +1,241 @@
+package redis
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/sidewire/sidewire/protocols/redis"
+	"github.com/sidewire/sidewire/sharding/hash"
+)
+
+// mode is how an upstream spreads keys.
+type mode uint8
+
+const (
+	modeSingle mode = iota // one server: everything goes there
+	modeHashed             // a placement by hash
+	modeSlots              // a Redis Cluster
+)
+
+// upstream is a cluster inside an engine: its nodes, how keys are placed on them, and a view of them for every identity.
+type upstream struct {
+	engine *engine
+	name   string
+	mode   mode
+
+	nodes      []*node // the servers that hold keys
+	place      hash.Placement
+	hash       hash.Func
+	tag        hash.Tag
+	slots      *[hash.Slots]int16 // modeSlots: index of the node, or -1
+	epoch      uint64             // grows whenever a key may have moved
+	handlers   *[redis.Count]action
+	known      map[string]*node // by address, those that only redirections named included
+	views      map[viewKey]*view
+	meter      *meter
+	reporting  func(n *node, err error)
+	attachment *attachment // nil in tests
+
+	// Settings.
+	db           int
+	user, pass   string
+	timeout      int64
+	stuck        int64
+	connections  int
+	maxDedicated int
+	split        bool // multi-key commands may be split among shards
+}
+
+func (e *engine) newUpstream(name string) *upstream {
+	return &upstream{
+		engine: e, name: name, views: make(map[viewKey]*view), known: make(map[string]*node), meter: &meter{},
+		timeout: int64(defaultTimeout), stuck: int64(2 * defaultTimeout), connections: 1, maxDedicated: 1000, split: true,
+		reporting: func(*node, error) {},
+	}
+}
+
+func (u *upstream) report(n *node, err error) { u.reporting(n, err) }
+
+// member is a server as configuration or topology names it.
+type member struct {
+	address string
+	name    string
+	weight  int
+	replica bool
+}
+
+// setNodes replaces the servers that hold keys. Those whose address stays keep their connections.
+func (u *upstream) setNodes(members []member) {
+	old := u.nodes
+	u.nodes = make([]*node, 0, len(members))
+	for i, m := range members {
+		n := u.known[m.address]
+		if n == nil {
+			n = &node{upstream: u, address: m.address}
+			u.known[m.address] = n
+		}
+		n.name, n.weight, n.index, n.replica = m.name, max(m.weight, 1), i, m.replica
+		if n.name == "" {
+			n.name = m.address
+		}
+		u.nodes = append(u.nodes, n)
+	}
+	u.epoch++
+	for _, v := range u.views {
+		v.rebuild()
+	}
+	for _, n := range old {
+		if !slices.Contains(u.nodes, n) {
+			delete(u.known, n.address)
+		}
+	}
+}
+
+// servers are the nodes as the placements of package hash take them.
+func (u *upstream) servers() []hash.Server {
+	s := make([]hash.Server, len(u.nodes))
+	for i, n := range u.nodes {
+		s[i] = hash.Server{Name: n.name, Weight: n.weight}
+	}
+	return s
+}
+
+// view returns the upstream as an identity sees it.
+func (u *upstream) view(key viewKey) *view {
+	v := u.views[key]
+	if v == nil {
+		v = &view{upstream: u, key: key}
+		v.rebuild()
+		u.views[key] = v
+	}
+	return v
+}
+
+func (v *view) rebuild() {
+	old := v.pools
+	v.pools = make([]*pool, len(v.upstream.nodes))
+	for i, n := range v.upstream.nodes {
+		for _, p := range old {
+			if p.node == n {
+				v.pools[i] = p
+			}
+		}
+		if v.pools[i] == nil {
+			v.pools[i] = &pool{view: v, node: n, shared: make([]*backend, v.upstream.connections)}
+		}
+	}
+	for _, p := range old {
+		if !slices.Contains(v.pools, p) {
+			p.retire("server has left")
+		}
+	}
+}
+
+// locate returns the index of the node that holds a key, or -1 while nobody is known to hold its slot.
+func (u *upstream) locate(key []byte) int {
+	switch u.mode {
+	case modeSingle:
+		if len(u.nodes) == 0 {
+			return -1
+		}
+		return 0
+	case modeSlots:
+		return int(u.slots[hash.Slot(key)])
+	}
+	if len(u.nodes) == 0 {
+		return -1
+	}
+	key = u.tag.Of(key)
+	h := uint32(0)
+	if len(key) > 0 { // twemproxy does not ask its function about nothing
+		h = u.hash(key)
+	}
+	return u.place.Place(h)
+}
+
+// same tells whether two keys may stand in one command: on one node, and in a Redis Cluster in one slot.
+func (u *upstream) same(a, b []byte) bool {
+	if u.mode == modeSlots {
+		return hash.Slot(a) == hash.Slot(b)
+	}
+	return u.locate(a) == u.locate(b)
+}
+
+const (
+	crossSlot = "CROSSSLOT Keys in request don't hash to the same slot"
+	noHost    = "ERR no upstream host: "
+)
+
+// adopt lets a session that has nothing under way see the newest topology. One that has waits: two of its commands for one key must not
+// go to two servers at the same time.
+func (s *session) adopt() bool {
+	if s.topology == s.view.upstream.epoch {
+		return true
+	}
+	if s.inFlight() > 0 {
+		return false
+	}
+	if g := s.gate.upstream; g != s.view.upstream {
+		s.view = g.view(s.view.key)
+	}
+	s.topology = s.view.upstream.epoch
+	return true
+}
+
+// keyed is the path of most commands: one key at a fixed place.
+func (s *session) keyed(c *redis.Command) bool {
+	u := s.view.upstream
+	if !s.adopt() {
+		return s.hold()
+	}
+	if u.mode == modeSingle {
+		return s.forward(0, c)
+	}
+	if !c.ArityOK(s.request.Len()) {
+		return s.wrongArity(c)
+	}
+	return s.forward(u.locate(s.request.Arg(c.OneKey())), c)
+}
+
+// forward sends the request to a node's shared connection as it came.
+func (s *session) forward(node int, c *redis.Command) bool {
+	b, err := s.conn(node)
+	if err != nil {
+		return s.unreachable(node, err)
+	}
+	seq := s.push()
+	p := b.send(s.request.Raw())
+	p.session, p.seq = s, seq
+	if c != nil {
+		p.command = c.ID
+		if c.Flags&redis.ReadOnly != 0 {
+			p.flags = readOnly
+		}
+	}
+	return true
+}
+
+func (s *session) conn(node int) (*backend, error) {
+	if node < 0 || node >= len(s.view.pools) {
+		return nil, errNobody
+	}
+	return s.view.pools[node].conn(s.id)
+}
+
+var errNobody = fmt.Errorf("no server is known to hold the key")
+
+func (s *session) unreachable(node int, err error) bool {
+	if node < 0 || node >= len(s.view.pools) {
+		if s.view.upstream.mode == modeSlots {
+			s.engine.out.refresh(s.view.upstream, "slot without a server")
+			return s.refuse("CLUSTERDOWN Hash slot not served")
+		}
+		return s.refuse(noHost + "cluster " + s.view.upstream.name + " has no servers")
+	}
+	return s.refuse(noHost + s.view.pools[node].node.address + " " + err.Error())
+}
+
+// wrongArity answers as Redis does.
+func (s *session) wrongArity(c *redis.Command) bool {
+	return s.refuse("ERR wrong number of arguments for '" + c.FullName() + "' command")
+}

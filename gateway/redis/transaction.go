@@ -1,0 +1,243 @@
+package redis
+
+import (
+	"bytes"
+
+	"github.com/sidewire/sidewire/protocols/redis"
+)
+
+// transaction is what a client says between MULTI and EXEC, over several servers. It is collected here, with the checks that the server
+// makes when it queues (name, number of arguments), and sent in one piece with EXEC: on a shared connection it is contiguous, so it
+// is as atomic as on one's own, and a redirection can repeat it whole. Only WATCH needs a connection of its own.
+type transaction struct {
+	text   []byte
+	queued int
+	node   int    // -1: no key yet
+	key    []byte // the first key
+	broken bool
+}
+
+const noTransaction = -1
+
+func (s *session) queued() int {
+	if s.multi == nil {
+		return noTransaction
+	}
+	return s.multi.queued
+}
+
+func (s *session) multiCommand(c *redis.Command) bool {
+	if s.request.Len() != 1 {
+		return s.wrongArity(c)
+	}
+	s.multi = &transaction{node: -1}
+	s.settle()
+	return s.answer("+OK\r\n")
+}
+
+func (s *session) execCommand(c *redis.Command) bool {
+	if s.request.Len() != 1 {
+		return s.wrongArity(c)
+	}
+	return s.refuse("ERR EXEC without MULTI")
+}
+
+func (s *session) discardCommand(c *redis.Command) bool {
+	if s.request.Len() != 1 {
+		return s.wrongArity(c)
+	}
+	return s.refuse("ERR DISCARD without MULTI")
+}
+
+// collect serves a command between MULTI and EXEC.
+func (s *session) collect(c *redis.Command) bool {
+	r, m := &s.request, s.multi
+	if c == nil {
+		m.broken = true
+		return s.refuse(unknownText(r))
+	}
+	switch c.Name {
+	case "multi":
+		return s.refuse("ERR MULTI calls can not be nested")
+	case "watch":
+		return s.refuse("ERR WATCH inside MULTI is not allowed")
+	case "quit":
+		return s.quitCommand(c)
+	case "reset":
+		return s.reset(c)
+	case "discard":
+		if r.Len() != 1 {
+			break
+		}
+		if s.inFlight() > 0 {
+			return s.hold()
+		}
+		s.leave()
+		return s.answer("+OK\r\n")
+	case "exec":
+		if r.Len() == 1 {
+			return s.exec(c)
+		}
+	}
+	if len(c.Sub) > 0 && r.Len() > 1 {
+		if sub := c.Subcommand(r.Arg(1)); sub != nil {
+			c = sub
+		}
+	}
+	if !c.ArityOK(r.Len()) {
+		m.broken = true
+		return s.wrongArity(c)
+	}
+	if c.Has(redis.NoMulti) || c.Has(redis.PubSub) || c.Name == "select" || c.Name == "auth" || c.Name == "hello" || c.Request == redis.AllShards && len(c.Keys) == 0 && c.Name != "ping" {
+		m.broken = true
+		return s.refuse("ERR '" + c.FullName() + "' command is not supported within transaction")
+	}
+	keys, err := c.AppendKeys(s.engine.keys[:0], r)
+	s.engine.keys = keys[:0]
+	if err != nil {
+		m.broken = true
+		return s.refuse("ERR " + err.Error())
+	}
+	for _, k := range keys {
+		if m.key == nil {
+			m.key = bytes.Clone(r.Arg(k))
+		} else if !s.view.upstream.same(m.key, r.Arg(k)) {
+			m.broken = true
+			return s.refuse(crossSlot)
+		}
+	}
+	if len(m.text)+len(r.Raw()) > s.limits.transaction {
+		m.broken = true
+		return s.refuse("ERR transaction is larger than the limit of " + itoa(s.limits.transaction) + " bytes")
+	}
+	m.text = append(m.text, r.Raw()...)
+	m.queued++
+	return s.answer("+QUEUED\r\n")
+}
+
+// leave ends the transaction and the watches with it.
+func (s *session) leave() {
+	s.multi = nil
+	if b := s.lease; b != nil && s.track.watching {
+		s.track.watching = false
+		p := b.send([]byte("*1\r\n$7\r\nUNWATCH\r\n"))
+		p.kind = kindDiscard
+		b.dirty = true // simpler than waiting for the answer; the next one dials
+	}
+	s.settle()
+}
+
+const (
+	execFirst = "*1\r\n$5\r\nMULTI\r\n"
+	execLast  = "*1\r\n$4\r\nEXEC\r\n"
+)
+
+// exec sends the transaction.
+func (s *session) exec(c *redis.Command) bool {
+	if s.inFlight() > 0 || !s.adopt() {
+		return s.hold() // a watched key's connection is another one than the commands before have used
+	}
+	m := s.multi
+	if m.broken {
+		s.leave()
+		return s.refuse("EXECABORT Transaction discarded because of previous errors.")
+	}
+	var b *backend
+	var err error
+	node := s.anyNode()
+	switch {
+	case s.lease != nil && s.track.watching:
+		b, node = s.lease, s.lease.pool.node.index
+		if m.key != nil && s.view.upstream.locate(m.key) != node {
+			s.leave()
+			return s.refuse(crossSlot)
+		}
+	case m.queued == 0:
+		s.multi = nil
+		s.settle()
+		return s.answer("*0\r\n")
+	default:
+		if m.key != nil {
+			node = s.view.upstream.locate(m.key)
+		}
+		b, err = s.conn(node)
+	}
+	s.multi = nil
+	s.track.watching = false
+	s.settle()
+	if err != nil {
+		return s.unreachable(node, err)
+	}
+	// One slot for the client, one entry for the server: the replies of MULTI and of the queued commands are counted off before
+	// EXEC's. A redirection of any of them repeats the whole.
+	o := s.op(c, m.queued+2, joinExec)
+	from := b.offset()
+	b.commit(append(append(append(b.begin(), execFirst...), m.text...), execLast...))
+	for i := range m.queued + 2 {
+		p := b.pending.push()
+		*p = pending{op: o, part: int32(i), from: from, end: b.offset(), start: s.engine.clock, command: redis.Count}
+		if s.lease == b {
+			p.flags = unlimited
+		}
+	}
+	s.engine.arm()
+	if s.lease == b {
+		s.hold() // what follows goes down another connection, and must not overtake
+	}
+	return true
+}
+
+// joinExec passes EXEC's reply on. If the server refused while queueing, EXEC says that it aborted, and the first refusal says why.
+func joinExec(o *op, dst []byte) []byte {
+	last := o.parts[len(o.parts)-1].reply
+	if last[0] != redis.TypeError {
+		return append(dst, last...)
+	}
+	for i := range o.parts[:len(o.parts)-1] {
+		if f := o.parts[i].reply; f[0] == redis.TypeError && !bytes.HasPrefix(last, []byte("-EXECABORT")) {
+			return append(dst, f...)
+		}
+	}
+	return append(dst, last...)
+}
+
+// watchCommand serves WATCH over several servers: on a connection of its own to the keys' server.
+func (s *session) watchCommand(c *redis.Command) bool {
+	node, ok := s.shardOf(c)
+	if !ok {
+		return true
+	}
+	if s.inFlight() > 0 || !s.adopt() {
+		return s.hold()
+	}
+	if s.lease != nil && s.lease.pool.node.index != node {
+		return s.refuse(crossSlot)
+	}
+	if s.lease == nil {
+		if _, err := s.acquire(node); err != nil {
+			return s.unreachable(node, err)
+		}
+		s.track.aside = true
+	}
+	s.track.watching = true
+	s.leased1(c)
+	s.settle()
+	s.hold() // what this client reads next must be read after the watch has begun
+	return true
+}
+
+func (s *session) unwatchCommand(c *redis.Command) bool {
+	if s.request.Len() != 1 {
+		return s.wrongArity(c)
+	}
+	if s.lease == nil || !s.track.watching {
+		return s.answer("+OK\r\n")
+	}
+	if s.inFlight() > 0 {
+		return s.hold()
+	}
+	s.track.watching = false
+	s.leased1(c)
+	s.hold()
+	return true
+}
