@@ -270,6 +270,7 @@ type Stream struct {
 	paused    bool
 	stalled   bool // the kernel took no more output
 	finishing bool // close when output is gone
+	choked    bool // not read for the sake of its output
 	lingering bool // finishing has a limit already
 	ended     bool // Ended was called
 	closed    bool
@@ -445,7 +446,8 @@ func (s *Stream) advance() {
 			return
 		}
 		if s.highWater > 0 && s.Unsent() > s.highWater {
-			return // flush resumes
+			s.choked = true // flush goes on
+			return
 		}
 		if fresh && len(s.in) > 0 && len(s.in) >= s.want {
 			// What a pause left behind comes before what the kernel holds.
@@ -611,6 +613,9 @@ func (s *Stream) flush() {
 	if s.stalled {
 		s.stalled = false
 		s.loop.guard(s, func() { s.owner.Drained(s) })
+	}
+	if s.choked {
+		s.choked = false
 		s.enqueue()
 	}
 }
