@@ -94,6 +94,7 @@ func New(logs *telemetry.Logs, protocols ...Protocol) *Gateway {
 	for _, p := range protocols {
 		g.protocols[p.Name()] = p
 	}
+	g.registerMetrics()
 	return g
 }
 

@@ -63,6 +63,12 @@ func (r *Registry) each(visit func(*family, *series)) {
 	}
 	var all []pair
 	r.mu.RLock()
+	before := r.before
+	r.mu.RUnlock()
+	for _, f := range before {
+		f()
+	}
+	r.mu.RLock()
 	for _, f := range r.families {
 		for _, s := range f.series {
 			all = append(all, pair{f, *s})

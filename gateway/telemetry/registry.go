@@ -26,6 +26,7 @@ type Registry struct {
 	mu       sync.RWMutex
 	families map[string]*family
 	stats    map[string]func() int64 // Envoy's names, for /stats
+	before   []func()                // called ahead of every reading
 }
 
 type family struct {
@@ -47,6 +48,14 @@ type series struct {
 // NewRegistry returns an empty registry.
 func NewRegistry() *Registry {
 	return &Registry{families: make(map[string]*family), stats: make(map[string]func() int64)}
+}
+
+// BeforeReading has f called ahead of every reading, for metrics of things that come and go: f asks for those that are new and
+// deletes those that are gone. It runs on the reader's goroutine; two readings may call it at once.
+func (r *Registry) BeforeReading(f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.before = append(r.before, f)
 }
 
 // Counter returns the counter of that name, which ends in _total, and labels (name, value, name, value ...).

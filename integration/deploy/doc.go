@@ -1,0 +1,2 @@
+// Package deploy checks what sidewire offers to Prometheus with Prometheus's own tool.
+package deploy
