@@ -31,6 +31,7 @@ type door struct {
 	config   atomic.Pointer[config.Listener]
 	sessions listener.Sessions
 	draining atomic.Bool
+	accounts accounts
 
 	live   sync.Mutex // guards lives
 	lives  map[*session]struct{}
@@ -71,6 +72,7 @@ func (d *door) upstream() (*upstream, error) {
 func (d *door) update(l *config.Listener) {
 	before := d.block().Brokers
 	d.config.Store(l)
+	d.revoke()
 	if after := d.block().Brokers; before == after {
 		return
 	}
@@ -81,6 +83,18 @@ func (d *door) update(l *config.Listener) {
 	for _, p := range old {
 		if p.socket != nil {
 			d.host.Unbind(p.socket)
+		}
+	}
+}
+
+// revoke ends the sessions of users that the configuration no longer knows.
+func (d *door) revoke() {
+	d.live.Lock()
+	defer d.live.Unlock()
+	for s := range d.lives {
+		if s.revoked(d.block()) {
+			d.host.Log().Info("Kafka user revoked", "listener", d.name, "client", s.client.Client(), "user", s.user.Name)
+			s.down.Interrupt()
 		}
 	}
 }

@@ -25,6 +25,7 @@ type control struct {
 	address  string
 	next     int32
 	versions map[int16][2]int16 // what the broker speaks
+	expires  time.Time          // when the broker wants to see credentials again; zero: never
 	buf      []byte
 }
 
@@ -49,7 +50,10 @@ func (c *control) close() {
 }
 
 func (c *control) begin(ctx context.Context, cl *cluster.Cluster) error {
-	return c.apiVersions(ctx)
+	if err := c.apiVersions(ctx); err != nil {
+		return err
+	}
+	return c.authenticate(ctx, cl.Config().Block.(*ClusterBlock).SASL)
 }
 
 // apiVersions asks with version 0, which every broker answers.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,6 +20,91 @@ type ListenerBlock struct {
 	MaxRequest config.Bytes    `yaml:"max_request_size" doc:"Larger requests end their connection, as a broker's socket.request.max.bytes does." default:"100MB"`
 	Stall      config.Duration `yaml:"stall_timeout" doc:"How long a frame that has begun may make no progress." default:"60s"`
 	InFlight   int             `yaml:"max_in_flight" min:"1" max:"65536" doc:"Requests of one connection under way; reading stops when they are reached." default:"1024"`
+
+	Authentication  string          `yaml:"authentication" enum:"pass-through|originate|terminate" doc:"pass-through: clients authenticate to the brokers. originate: clients do not authenticate, sidewire does with the cluster's sasl. terminate: clients authenticate to sidewire as one of users, sidewire to the brokers." default:"pass-through"`
+	Users           []User          `yaml:"users" doc:"Who may connect, with terminate."`
+	Mechanisms      []string        `yaml:"mechanisms" doc:"What clients may authenticate with, with terminate; empty: PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512."`
+	SessionLifetime config.Duration `yaml:"session_lifetime" doc:"After so long a client must authenticate again (KIP-368), with terminate; 0: never."`
+}
+
+// User is a client's account at sidewire.
+type User struct {
+	Name     string        `yaml:"name" required:"true"`
+	Password config.Secret `yaml:"password" required:"true"`
+	As       *Credentials  `yaml:"as" doc:"Who this user is to the brokers; empty: the cluster's sasl."`
+}
+
+// Credentials are what sidewire authenticates to brokers with.
+type Credentials struct {
+	Mechanism string        `yaml:"mechanism" required:"true" enum:"PLAIN|SCRAM-SHA-256|SCRAM-SHA-512|OAUTHBEARER"`
+	User      string        `yaml:"user"`
+	Password  config.Secret `yaml:"password"`
+	Token     config.Secret `yaml:"token" doc:"The bearer token of OAUTHBEARER."`
+}
+
+func (c *Credentials) check(at config.Path) (problems []config.Problem) {
+	if c == nil {
+		return nil
+	}
+	if c.Mechanism == mechanismOAuth {
+		if c.Token.IsZero() {
+			problems = append(problems, at.Field("token").Problem("is missing: OAUTHBEARER needs one"))
+		}
+		if c.User != "" || !c.Password.IsZero() {
+			problems = append(problems, at.Problem("OAUTHBEARER takes a token, no user and no password"))
+		}
+		return problems
+	}
+	if c.User == "" {
+		problems = append(problems, at.Field("user").Problem("is missing"))
+	}
+	if c.Password.IsZero() {
+		problems = append(problems, at.Field("password").Problem("is missing"))
+	}
+	if !c.Token.IsZero() {
+		problems = append(problems, at.Field("token").Problem("has a meaning with OAUTHBEARER only"))
+	}
+	return problems
+}
+
+// The values of ListenerBlock.Authentication.
+const (
+	authPass      = "pass-through"
+	authOriginate = "originate"
+	authTerminate = "terminate"
+)
+
+func (b *ListenerBlock) checkAuthentication(m *config.Model, at config.Path) (problems []config.Problem) {
+	if b.Authentication == authOriginate {
+		if c := m.Cluster(b.Cluster); c != nil && c.Protocol == name && c.Block.(*ClusterBlock).SASL == nil {
+			problems = append(problems, at.Field("authentication").Problem("originate needs sasl on cluster %q", b.Cluster))
+		}
+	}
+	if b.Authentication != authTerminate {
+		for field, set := range map[string]bool{"users": len(b.Users) > 0, "mechanisms": len(b.Mechanisms) > 0, "session_lifetime": b.SessionLifetime != 0} {
+			if set {
+				problems = append(problems, at.Field(field).Problem("has a meaning with authentication: terminate only"))
+			}
+		}
+		return problems
+	}
+	if len(b.Users) == 0 {
+		problems = append(problems, at.Field("users").Problem("is missing: nobody could connect"))
+	}
+	seen := map[string]bool{}
+	for i, u := range b.Users {
+		if seen[u.Name] {
+			problems = append(problems, at.Field("users").Index(i).Field("name").Problem("%q is there twice", u.Name))
+		}
+		seen[u.Name] = true
+		problems = append(problems, u.As.check(at.Field("users").Index(i).Field("as"))...)
+	}
+	for i, mech := range b.Mechanisms {
+		if !slices.Contains(terminated, mech) {
+			problems = append(problems, at.Field("mechanisms").Index(i).Problem("expected one of %s, found %q", strings.Join(terminated, ", "), mech))
+		}
+	}
+	return problems
 }
 
 // Brokers says how clients address single brokers. Each broker of the cluster is one broker to clients.
@@ -36,6 +122,7 @@ func (b *ListenerBlock) SetDefaults() {
 	b.MaxRequest = kafka.MaxRequestSize
 	b.Stall = config.Duration(time.Minute)
 	b.InFlight = 1024
+	b.Authentication = authPass
 	b.Brokers.Grace = config.Duration(5 * time.Minute)
 }
 
@@ -47,6 +134,7 @@ func (b *ListenerBlock) check(m *config.Model, l *config.Listener, at config.Pat
 	if b.MaxRequest <= 0 {
 		problems = append(problems, at.Field("max_request_size").Problem("expected at least 1"))
 	}
+	problems = append(problems, b.checkAuthentication(m, at)...)
 	brokers := at.Field("brokers")
 	set := 0
 	for _, v := range []string{b.Brokers.Ports, b.Brokers.Loopback, b.Brokers.SNI} {
@@ -113,6 +201,7 @@ func parseLoopback(s string) (netip.Prefix, error) {
 // ClusterBlock is the `kafka:` block of a cluster.
 type ClusterBlock struct {
 	Refresh config.Duration `yaml:"refresh" doc:"How often brokers are looked up on sidewire's own connection." default:"30s"`
+	SASL    *Credentials    `yaml:"sasl" doc:"What sidewire authenticates with on its own connections, and on clients' where a listener originates or terminates."`
 }
 
 // SetDefaults fills what a file leaves out.
@@ -122,5 +211,5 @@ func (b *ClusterBlock) check(at config.Path) (problems []config.Problem) {
 	if b.Refresh.Std() < 100*time.Millisecond {
 		problems = append(problems, at.Field("refresh").Problem("expected at least 100ms"))
 	}
-	return problems
+	return append(problems, b.SASL.check(at.Field("sasl"))...)
 }

@@ -18,6 +18,7 @@ type metrics struct {
 	spliced  *telemetry.Counter
 	local    *telemetry.Counter
 	failed   *telemetry.Counter
+	denied   *telemetry.Counter
 }
 
 type apiMetrics struct {
@@ -32,6 +33,7 @@ func newMetrics(r *telemetry.Registry, name string) *metrics {
 		sessions: r.Gauge("sidewire_kafka_sessions", "Client connections with a broker behind them.", "listener", name),
 		spliced:  r.Counter("sidewire_kafka_spliced_bytes_total", "Bytes moved inside the kernel without being copied.", "listener", name),
 		local:    r.Counter("sidewire_kafka_local_answers_total", "Requests that sidewire answered itself.", "listener", name),
+		denied:   r.Counter("sidewire_kafka_failed_authentications_total", "Clients that could not prove who they are.", "listener", name),
 		failed:   r.Counter("sidewire_kafka_failed_sessions_total", "Sessions that a fault ended.", "listener", name),
 	}
 }

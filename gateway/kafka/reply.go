@@ -155,7 +155,7 @@ func (s *session) rewrite(e *kafka.Inflight, n int, size int64) error {
 	}
 	out := append(s.scratch[:0], frame[:n]...)
 	if e.Key == kafka.ApiVersions {
-		out, err = kafka.IntersectApiVersions(out, e.Version, frame[n:], nil)
+		out, err = kafka.IntersectApiVersions(out, e.Version, frame[n:], s.offer)
 	} else {
 		out, err = kafka.RewriteResponse(out, e.Key, e.Version, frame[n:], &s.view)
 	}
@@ -167,8 +167,7 @@ func (s *session) rewrite(e *kafka.Inflight, n int, size int64) error {
 
 // replace sends out, whose length prefix it sets, in place of the size bytes that come next.
 func (s *session) replace(out []byte, size int) error {
-	binary.BigEndian.PutUint32(out, uint32(len(out)-4))
-	if err := s.rep.put(out); err != nil {
+	if err := s.rep.put(setLength(out)); err != nil {
 		return err
 	}
 	s.rep.at += size
@@ -179,6 +178,12 @@ func (s *session) replace(out []byte, size int) error {
 		s.scratch = nil
 	}
 	return nil
+}
+
+// setLength sets a frame's length prefix.
+func setLength(frame []byte) []byte {
+	binary.BigEndian.PutUint32(frame, uint32(len(frame)-4))
+	return frame
 }
 
 // keepScratch is the most memory a session keeps between rewritten responses.

@@ -100,6 +100,20 @@ func (s *session) request(first bool) error {
 		return fmt.Errorf("a %s request of version %d: ApiVersions offers at most %d", api.Name, h.Version, api.Max)
 	}
 	s.door.metrics.request(h.Key, size)
+	if h.Key == kafka.SASLHandshake || h.Key == kafka.SASLAuthenticate {
+		switch s.door.block().Authentication {
+		case authOriginate:
+			return fmt.Errorf("a %s request: clients of this listener do not authenticate", api.Name)
+		case authTerminate:
+			return s.proveAgain(&h)
+		}
+	}
+	if !s.expires.IsZero() && s.req.woke.After(s.expires) {
+		return fmt.Errorf("session of user %q ended: it did not authenticate again in time", s.sasl.user.Name)
+	}
+	if !s.renew.IsZero() && s.req.woke.After(s.renew) {
+		return errDrain // nothing of this request went to the broker
+	}
 	e := kafka.Inflight{Key: h.Key, Version: h.Version, CorrelationID: h.CorrelationID, Started: s.req.woke.UnixNano()}
 	switch h.Key {
 	case kafka.Produce:

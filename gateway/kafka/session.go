@@ -72,14 +72,18 @@ type session struct {
 	rep pump // owned by the reply goroutine
 
 	tokens  int          // raw SASL frames still to come from the client; request goroutine
+	sasl    *saslServer  // where clients authenticate to sidewire; request goroutine
+	expires time.Time    // when the client must have authenticated again; request goroutine
+	renew   time.Time    // when the broker's side has to be made anew; request goroutine
 	walker  kafka.Walker // reply goroutine
 	scratch []byte       // reply goroutine
 
 	mu        sync.Mutex // guards what follows
 	moved     sync.Cond  // an entry left, or replies ended
 	ring      *kafka.Ring
-	unflushed bool // a response left the ring and is not wholly written
-	over      bool // the reply goroutine has ended
+	unflushed bool  // a response left the ring and is not wholly written
+	over      bool  // the reply goroutine has ended
+	user      *User // who the client proved to be; nil where nobody asks
 }
 
 func (h *handler) Handle(ctx context.Context, c *listener.Conn) {
@@ -93,6 +97,9 @@ func (h *handler) Handle(ctx context.Context, c *listener.Conn) {
 	entry.Endpoint = s.target
 	entry.Duration = d.host.Now().Sub(c.Started)
 	entry.BytesIn, entry.BytesOut = s.req.moved, s.rep.moved
+	if s.user != nil {
+		entry.User = s.user.Name
+	}
 	if err != nil {
 		entry.Error = err.Error()
 		d.metrics.failed.Inc()
@@ -117,6 +124,11 @@ func (s *session) serve(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { s.up.Interrupt(); s.down.Interrupt() })
 	defer stop()
 	s.prepare()
+	defer s.req.release()
+	defer s.rep.release()
+	if err := s.handshake(ctx); err != nil {
+		return quiet(err)
+	}
 	s.door.metrics.sessions.Inc()
 	defer s.door.metrics.sessions.Dec()
 	replies := make(chan error, 1)
@@ -128,12 +140,11 @@ func (s *session) serve(ctx context.Context) error {
 		_ = s.up.CloseWrite()
 		s.settle(func() bool { return false })
 	case errDrain:
+		_ = s.req.flush() // what was taken on is still done; an error ends replies
 		s.settle(func() bool { return s.ring.Len() == 0 && !s.unflushed })
 	}
 	s.up.Interrupt()
 	rerr := <-replies
-	s.req.release()
-	s.rep.release()
 	s.door.metrics.spliced.Add(s.req.spliced + s.rep.spliced)
 	return firstFault(err, rerr)
 }
@@ -162,6 +173,24 @@ func (s *session) leave() {
 	s.door.live.Lock()
 	delete(s.door.lives, s)
 	s.door.live.Unlock()
+}
+
+// known notes who the client is, so that a change of the users can end its session.
+func (s *session) known(u *User) {
+	s.mu.Lock()
+	s.user = u
+	s.mu.Unlock()
+}
+
+// revoked reports whether the client's account is gone or has another password.
+func (s *session) revoked(block *ListenerBlock) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.user == nil {
+		return false
+	}
+	now := block.user(s.user.Name)
+	return block.Authentication != authTerminate || now == nil || now.Password != s.user.Password
 }
 
 // guard turns a panic of one direction into the end of this session alone, and wakes the other direction.

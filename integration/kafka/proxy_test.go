@@ -55,6 +55,7 @@ type proxy struct {
 	*gateway.Gateway
 	addr  string
 	first int // of its broker ports
+	path  string
 	logs  *logBuffer
 }
 
@@ -107,6 +108,7 @@ clusters:
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.path = path
 	p.Gateway = gateway.New(logs, kafka.Protocol())
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
