@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"maps"
 	"reflect"
 	"sync"
 	"sync/atomic"
@@ -23,6 +22,8 @@ type Cluster struct {
 	config    atomic.Pointer[config.Cluster]
 	endpoints atomic.Pointer[[]*Endpoint]
 	turn      atomic.Uint64 // round robin
+
+	gone chan struct{} // closed by Close
 
 	mu        sync.Mutex // guards what follows, and changes of the pointers above
 	changed   chan struct{}
@@ -55,7 +56,7 @@ func New(c *config.Cluster, p Prober, d Deps) *Cluster {
 	if d.Zone == nil {
 		d.Zone = func() string { return "" }
 	}
-	cl := &Cluster{name: c.Name, deps: d, probe: p, changed: make(chan struct{})}
+	cl := &Cluster{name: c.Name, deps: d, probe: p, gone: make(chan struct{}), changed: make(chan struct{})}
 	cl.endpoints.Store(&[]*Endpoint{})
 	cl.Update(c)
 	return cl
@@ -105,7 +106,7 @@ func (c *Cluster) Update(next *config.Cluster) {
 	var known map[string][]config.Endpoint
 	if c.resolving != nil {
 		c.unresolve()
-		known, c.resolving = c.resolving.known, nil
+		known, c.resolving = c.resolving.last(), nil
 	}
 	c.resolved = make(chan struct{})
 	if !names(next) {
@@ -114,7 +115,7 @@ func (c *Cluster) Update(next *config.Cluster) {
 		c.setEndpoints(next, next.Endpoints)
 		return
 	}
-	r := &resolving{cluster: c, conf: next, known: maps.Clone(known), wake: make(chan struct{}, 1)}
+	r := &resolving{cluster: c, conf: next, known: known, wake: make(chan struct{}, 1)}
 	if r.known == nil {
 		r.known = map[string][]config.Endpoint{}
 	}
@@ -160,7 +161,7 @@ func (c *Cluster) setEndpoints(of *config.Cluster, to []config.Endpoint) {
 			same = false
 		}
 		list = append(list, e)
-		c.keepProbing(e)
+		c.keepProbing(e, ec)
 	}
 	c.endpoints.Store(&list)
 	c.mu.Unlock()
@@ -172,9 +173,12 @@ func (c *Cluster) setEndpoints(of *config.Cluster, to []config.Endpoint) {
 	}
 }
 
-// Close stops the probes and waits for them. Connections that others hold stay.
+// Close stops the probes and waits for them, and wakes whoever waits for a change. Connections that others hold stay.
 func (c *Cluster) Close() {
 	c.mu.Lock()
+	if !c.closed {
+		close(c.gone)
+	}
 	c.closed = true
 	list := c.Endpoints()
 	if c.unresolve != nil {
@@ -184,8 +188,12 @@ func (c *Cluster) Close() {
 	for _, e := range list {
 		e.stop()
 	}
+	c.announce()
 	c.probes.Wait()
 }
+
+// Done is closed when the cluster was removed: nothing about it changes any more.
+func (c *Cluster) Done() <-chan struct{} { return c.gone }
 
 // ErrClosed is the answer of a cluster that a reconfiguration removed.
 var ErrClosed = errors.New("cluster was removed")

@@ -59,11 +59,14 @@ func WithClient(ctx context.Context, remote, local net.Addr) context.Context {
 }
 
 func (c *Cluster) dial(ctx context.Context, e *Endpoint, probe bool) (net.Conn, error) {
+	conf := c.Config() // once: a reload may turn TLS on or off meanwhile
+	ctx, cancel := context.WithTimeout(ctx, conf.ConnectTimeout.Std())
+	defer cancel()
 	plain, err := c.dialPlain(ctx, e, probe)
-	if err != nil || c.Config().TLS == nil {
+	if err != nil || conf.TLS == nil {
 		return plain, err
 	}
-	conn, err := c.StartTLS(ctx, e, plain)
+	conn, err := c.startTLS(ctx, conf, e, plain, probe)
 	if err != nil {
 		plain.Close()
 		return nil, err
@@ -131,6 +134,13 @@ func sendProxyHeader(ctx context.Context, conn net.Conn, version string) error {
 
 // StartTLS wraps a connection that DialPlain opened. On an error the caller closes plain.
 func (c *Cluster) StartTLS(ctx context.Context, e *Endpoint, plain net.Conn) (*tls.Conn, error) {
+	return c.startTLS(ctx, c.Config(), e, plain, false)
+}
+
+func (c *Cluster) startTLS(ctx context.Context, conf *config.Cluster, e *Endpoint, plain net.Conn, probe bool) (*tls.Conn, error) {
+	if conf.TLS == nil {
+		return nil, fmt.Errorf("starting TLS with %s of cluster %q: the configuration no longer asks for it", e.address, c.name)
+	}
 	host := e.Config().Host
 	if host == "" {
 		var err error
@@ -138,16 +148,18 @@ func (c *Cluster) StartTLS(ctx context.Context, e *Endpoint, plain net.Conn) (*t
 			host = "localhost"
 		}
 	}
-	conf, err := c.Config().TLS.Config(host)
+	secure, err := conf.TLS.Config(host)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.Config().ConnectTimeout.Std())
+	ctx, cancel := context.WithTimeout(ctx, conf.ConnectTimeout.Std())
 	defer cancel()
-	conn := tls.Client(plain, conf)
+	conn := tls.Client(plain, secure)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		err = fmt.Errorf("starting TLS with %s of cluster %q: %w", e.address, c.name, err)
-		c.Report(e, err)
+		if !probe && context.Cause(ctx) != context.Canceled { // a client that left says nothing about the server
+			c.Report(e, err)
+		}
 		return nil, err
 	}
 	return conn, nil

@@ -25,7 +25,7 @@ func (c *Cluster) Report(e *Endpoint, err error) {
 	}
 	c.refresh()
 	c.mu.Lock()
-	if c.closed || !c.mayEject(conf.MaxPercent) {
+	if c.closed || e.Ejected() || !c.mayEject(conf.MaxPercent) {
 		c.mu.Unlock()
 		return
 	}

@@ -29,6 +29,11 @@ func (e *NoEndpoint) Error() string {
 // Endpoints that are out of health are taken only when no other of the wanted role is left: trying costs one error that is
 // due anyway, and a server that is back is found before its next probe.
 func (c *Cluster) Pick(w Want) (*Endpoint, error) {
+	select {
+	case <-c.gone:
+		return nil, fmt.Errorf("cluster %q: %w", c.name, ErrClosed)
+	default:
+	}
 	all := c.Endpoints()
 	var room [16]*Endpoint
 	conf := c.Config()

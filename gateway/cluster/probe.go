@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"reflect"
 	"time"
 
 	"github.com/sidewire/sidewire/gateway/config"
@@ -27,19 +28,21 @@ type Probe interface {
 }
 
 type probing struct {
-	config *config.Cluster
-	cancel context.CancelFunc
+	config   *config.Cluster
+	endpoint config.Endpoint
+	cancel   context.CancelFunc
 }
 
-// keepProbing sees to it that e is probed as the configuration in force says: a probe that stands on an older one
-// (credentials, intervals, TLS) begins anew. c.mu is held.
-func (c *Cluster) keepProbing(e *Endpoint) {
+// keepProbing sees to it that e, whose entry is ec, is probed as the configuration in force says: a probe that stands on
+// something else (credentials, intervals, TLS) begins anew. One that stands on the same goes on, however often endpoints
+// beside it come and go: begun anew at each push, it might never fail often enough in a row. c.mu is held.
+func (c *Cluster) keepProbing(e *Endpoint, ec config.Endpoint) {
 	now := c.Config()
-	if e.probing != nil {
-		if e.probing.config == now {
+	if p := e.probing; p != nil {
+		if (p.config == now || sameQuestion(p.config, now)) && reflect.DeepEqual(p.endpoint, ec) {
 			return
 		}
-		e.probing.cancel()
+		p.cancel()
 		e.probing = nil
 	}
 	if now.Health.Disabled || c.probe == nil {
@@ -47,12 +50,19 @@ func (c *Cluster) keepProbing(e *Endpoint) {
 		return
 	}
 	ctx, cancel := context.WithCancel(e.ctx)
-	e.probing = &probing{config: now, cancel: cancel}
+	e.probing = &probing{config: now, endpoint: ec, cancel: cancel}
 	c.probes.Add(1)
 	go func() {
 		defer c.probes.Done()
 		c.probeLoop(ctx, e, now)
 	}()
+}
+
+// sameQuestion tells whether two configurations differ at most in their endpoints and in where they came from.
+func sameQuestion(a, b *config.Cluster) bool {
+	x, y := *a, *b
+	x.Endpoints, x.Origin, x.Hash = y.Endpoints, y.Origin, y.Hash
+	return reflect.DeepEqual(x, y)
 }
 
 func (c *Cluster) probeLoop(ctx context.Context, e *Endpoint, conf *config.Cluster) {

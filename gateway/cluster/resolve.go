@@ -3,11 +3,13 @@ package cluster
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/sidewire/sidewire/gateway/config"
@@ -33,8 +35,17 @@ type Resolver interface {
 type resolving struct {
 	cluster *Cluster
 	conf    *config.Cluster
-	known   map[string][]config.Endpoint // what each configured address last stood for
-	wake    chan struct{}                // holds one: an endpoint failed
+	wake    chan struct{} // holds one: an endpoint failed
+
+	mu    sync.Mutex                   // guards known: the next resolving takes it over while this one may still be asking
+	known map[string][]config.Endpoint // what each configured address last stood for
+}
+
+// last is what was known last.
+func (r *resolving) last() map[string][]config.Endpoint {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.known)
 }
 
 // names reports whether a configuration has anything to look up.
@@ -88,11 +99,11 @@ func (r *resolving) run(ctx context.Context, resolved chan<- struct{}) {
 // endpoints are all that is known now, in the order of the configuration.
 func (r *resolving) endpoints() []config.Endpoint {
 	var out []config.Endpoint
-	seen := map[string]bool{}
+	known, seen := r.last(), map[string]bool{}
 	for _, e := range r.conf.Endpoints {
 		list := []config.Endpoint{e}
 		if isName(r.conf, e.Address) {
-			list = r.known[e.Address]
+			list = known[e.Address]
 		}
 		for _, x := range list {
 			if !seen[x.Address] { // two names may lead to one server
@@ -116,9 +127,11 @@ func (r *resolving) lookup(ctx context.Context) time.Duration {
 		var missing *net.DNSError
 		switch {
 		case err == nil && len(list) > 0:
+			r.mu.Lock()
 			r.known[e.Address] = list
+			r.mu.Unlock()
 		case errors.As(err, &missing) && missing.IsNotFound:
-			if len(r.known[e.Address]) > 0 {
+			if len(r.last()[e.Address]) > 0 {
 				r.cluster.deps.Log.Warn("name is gone; its last addresses stay", "cluster", r.cluster.name, "name", e.Address)
 			}
 			fallthrough
