@@ -80,7 +80,7 @@ func (l *logBuffer) String() string {
 func start(t *testing.T, endpoints []string, listener, cluster, more string) *proxy {
 	t.Helper()
 	first := freeRange(t, 20)
-	p := &proxy{addr: fmt.Sprintf("127.0.0.1:%d", first), first: first + 1, logs: &logBuffer{}}
+	p := &proxy{addr: fmt.Sprintf("127.0.0.1:%d", first), first: first + 1}
 	if listener == "" {
 		listener = fmt.Sprintf("brokers: {ports: %d-%d}", first+1, first+19)
 	}
@@ -100,6 +100,15 @@ clusters:
     endpoints: [%s]
     kafka: {refresh: 500ms%s}
 %s`, p.addr, listener, strings.Join(quoted, ", "), cluster, more)
+	started := startText(t, p.addr, text)
+	started.first = p.first
+	return started
+}
+
+// startText runs sidewire with a whole configuration.
+func startText(t *testing.T, addr, text string) *proxy {
+	t.Helper()
+	p := &proxy{addr: addr, logs: &logBuffer{}}
 	path := filepath.Join(t.TempDir(), "sidewire.yaml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)

@@ -20,8 +20,8 @@ const requestFixed = 12
 
 // ParseRequestHeader reads the header at the start of b, which begins with the frame's length. It returns ErrShort
 // while b is too short; Size, Key, Version and CorrelationID are already set once twelve bytes are there, so that a
-// caller can judge the request before its client id arrived. An unknown key is framed as far as its version allows:
-// only the fixed part is read and Len is 12.
+// caller can judge the request before its client id arrived. Of an unknown key or version only that fixed part is read,
+// and Len is 12: nobody knows what a header of the future looks like.
 func ParseRequestHeader(b []byte, h *RequestHeader) error {
 	*h = RequestHeader{}
 	if len(b) < requestFixed {
@@ -39,7 +39,7 @@ func ParseRequestHeader(b []byte, h *RequestHeader) error {
 		return fmt.Errorf("malformed request: length %d is shorter than a header", h.Size)
 	}
 	end := min(len(b), int(h.Size)+4)
-	if _, ok := Lookup(h.Key); !ok || h.Version < 0 {
+	if !Known(h.Key, h.Version) {
 		return nil
 	}
 	r := Reader{Src: b[:end], Off: requestFixed}
