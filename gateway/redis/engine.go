@@ -47,6 +47,7 @@ type engine struct {
 	nextID   int64
 	sessions map[int64]*session
 
+	later []later // commands that wait to be sent again
 	split splitter
 	keys  []int
 }
@@ -94,6 +95,9 @@ func (e *engine) arm() {
 func (e *engine) tick(now time.Time) {
 	e.clock = now.UnixNano()
 	e.armed = false
+	if len(e.later) > 0 {
+		e.again()
+	}
 	waiting := false
 	for b := range e.backends {
 		b.expire()
@@ -145,6 +149,7 @@ type pending struct {
 	command uint16 // ID in the table, or redis.Count
 	kind    kind
 	flags   pendingFlags
+	hops    uint8 // how often it was sent on
 }
 
 type pendingFlags uint8

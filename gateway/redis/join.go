@@ -18,6 +18,9 @@ type op struct {
 	order   []int32 // MGET: the part in which each key's value is found
 	join    func(o *op, dst []byte) []byte
 	command *redis.Command
+	text    []byte   // a transaction, to be repeated whole
+	backend *backend // where it went
+	hops    uint8
 }
 
 type part struct {
@@ -56,6 +59,9 @@ func (o *op) part(i int, f []byte) {
 	if o.left--; o.left > 0 {
 		return
 	}
+	if o.text != nil && o.repeat() {
+		return
+	}
 	if !s.closed {
 		b := o.join(o, s.engine.take())
 		s.deliver(o.seq, b)
@@ -65,7 +71,7 @@ func (o *op) part(i int, f []byte) {
 		s.engine.give(o.parts[i].reply)
 		o.parts[i].reply = nil
 	}
-	o.session = nil
+	o.session, o.text, o.backend, o.hops = nil, nil, nil, 0
 	if len(s.engine.ops) < 64 {
 		s.engine.ops = append(s.engine.ops, o)
 	}

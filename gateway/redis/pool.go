@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"github.com/sidewire/sidewire/gateway/cluster"
 )
 
 // viewKey is what must be equal for sessions to share connections.
@@ -38,7 +36,6 @@ type node struct {
 	name     string // what is hashed
 	weight   int
 	index    int
-	endpoint *cluster.Endpoint // nil in tests, and for nodes that only a redirection named
 	replica  bool
 
 	version string // as its HELLO said
@@ -51,7 +48,7 @@ type node struct {
 }
 
 type nodeStats struct {
-	sent, errors, timeouts, lost, unknown uint64
+	errors, timeouts, lost, unknown uint64
 }
 
 const (

@@ -32,6 +32,10 @@ type upstream struct {
 	handlers   *[redis.Count]action
 	known      map[string]*node // by address, those that only redirections named included
 	views      map[viewKey]*view
+	unknown    int        // nodes that only redirections named
+	asked      bool       // modeSlots: an answer to the first question is in, good or bad
+	waiting    []*session // until it is
+	stats      struct{ redirected uint64 }
 	meter      *meter
 	reporting  func(n *node, err error)
 	attachment *attachment // nil in tests
@@ -67,6 +71,7 @@ type member struct {
 // setNodes replaces the servers that hold keys. Those whose address stays keep their connections.
 func (u *upstream) setNodes(members []member) {
 	old := u.nodes
+	u.unknown = 0
 	u.nodes = make([]*node, 0, len(members))
 	for i, m := range members {
 		n := u.known[m.address]
@@ -89,15 +94,6 @@ func (u *upstream) setNodes(members []member) {
 			delete(u.known, n.address)
 		}
 	}
-}
-
-// servers are the nodes as the placements of package hash take them.
-func (u *upstream) servers() []hash.Server {
-	s := make([]hash.Server, len(u.nodes))
-	for i, n := range u.nodes {
-		s[i] = hash.Server{Name: n.name, Weight: n.weight}
-	}
-	return s
 }
 
 // view returns the upstream as an identity sees it.
@@ -173,6 +169,11 @@ func (s *session) adopt() bool {
 		return true
 	}
 	if s.inFlight() > 0 {
+		return false
+	}
+	if u := s.view.upstream; u.mode == modeSlots && !u.asked {
+		u.waiting = append(u.waiting, s)
+		s.wait()
 		return false
 	}
 	if g := s.gate.upstream; g != s.view.upstream {

@@ -65,8 +65,6 @@ const (
 type limits struct {
 	output      int // bytes waiting to be fetched
 	transaction int // bytes between MULTI and EXEC
-	timeout     int64
-	stuck       int64 // a connection whose oldest command waits so long is given up
 }
 
 func (e *engine) newSession(w wire, g *gate, addr string) *session {
@@ -204,6 +202,9 @@ func (s *session) resume() {
 // hold stops reading until every command before this one has been answered. It returns false for the caller to return: the command stays
 // unconsumed and is looked at again.
 func (s *session) hold() bool {
+	if s.waiting || s.head == s.tail { // paused already by what will resume it, or nothing to wait for
+		return false
+	}
 	s.held = true
 	s.wire.Pause()
 	return false

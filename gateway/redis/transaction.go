@@ -171,16 +171,8 @@ func (s *session) exec(c *redis.Command) bool {
 	// One slot for the client, one entry for the server: the replies of MULTI and of the queued commands are counted off before
 	// EXEC's. A redirection of any of them repeats the whole.
 	o := s.op(c, m.queued+2, joinExec)
-	from := b.offset()
-	b.commit(append(append(append(b.begin(), execFirst...), m.text...), execLast...))
-	for i := range m.queued + 2 {
-		p := b.pending.push()
-		*p = pending{op: o, part: int32(i), from: from, end: b.offset(), start: s.engine.clock, command: redis.Count}
-		if s.lease == b {
-			p.flags = unlimited
-		}
-	}
-	s.engine.arm()
+	o.text = append(append(append([]byte(nil), execFirst...), m.text...), execLast...)
+	o.send(b)
 	if s.lease == b {
 		s.hold() // what follows goes down another connection, and must not overtake
 	}

@@ -103,6 +103,8 @@ type upLink struct {
 	out     []byte
 	multi   []([]string)
 	inMulti bool
+	broken  bool
+	asking  bool
 	name    string
 }
 
@@ -110,6 +112,7 @@ type upLink struct {
 type server struct {
 	data map[string]string
 	seen []string
+	says map[string]string // by key: the redirection or error that is given instead
 }
 
 func newWorld(t testing.TB, seed uint64, nodes int, m mode) *world {
@@ -134,6 +137,7 @@ func newWorld(t testing.TB, seed uint64, nodes int, m mode) *world {
 		}
 		w.up.place, w.up.hash, w.up.tag = k, hash.FNV1a_64, hash.Tag{Open: '{', Close: '}'}
 	case modeSlots:
+		w.up.asked = true
 		w.up.slots = new([hash.Slots]int16)
 		for i := range w.up.slots {
 			w.up.slots[i] = int16(i * nodes / hash.Slots)
@@ -205,6 +209,24 @@ func (l *upLink) execute(args []string, out []byte) []byte {
 	s := l.server
 	s.seen = append(s.seen, strings.Join(args, " "))
 	name := strings.ToLower(args[0])
+	asked := l.asking
+	if name != "multi" && !l.inMulti || name == "exec" {
+		l.asking = false
+	}
+	if name == "asking" {
+		l.asking = true
+		return append(out, "+OK\r\n"...)
+	}
+	if len(args) > 1 {
+		if say := s.says[args[1]]; say != "" && !asked {
+			l.broken = l.inMulti
+			return append(out, say...)
+		}
+	}
+	if name == "exec" && l.broken {
+		l.inMulti, l.broken, l.multi = false, false, nil
+		return append(out, "-EXECABORT Transaction discarded because of previous errors.\r\n"...)
+	}
 	if l.inMulti && name != "exec" {
 		l.multi = append(l.multi, args)
 		return append(out, "+QUEUED\r\n"...)
@@ -219,6 +241,7 @@ func (l *upLink) execute(args []string, out []byte) []byte {
 		l.multi = nil
 		out = redis.AppendHeader(out, redis.TypeArray, len(queued))
 		for _, q := range queued {
+			l.asking = asked
 			out = l.execute(q, out)
 		}
 		return out
