@@ -155,6 +155,9 @@ func (m *Merger) prepareAggregate(i int, a *Aggregate) error {
 			return nil
 		}
 		keys, err := m.prepareKeys([]Key{k})
+		if cl == classOther && col.Flags&(FlagEnum|FlagSet) != 0 && k.Weight >= 0 {
+			keys, err = m.textKey(k) // sorted by number, but their minimum is a text's
+		}
 		if err != nil {
 			return err
 		}

@@ -55,6 +55,17 @@ func (m *Merger) prepareKeys(keys []Key) ([]keyState, error) {
 	return out, nil
 }
 
+// textKey makes a key that compares a column by its weight whatever its type.
+func (m *Merger) textKey(k Key) ([]keyState, error) {
+	k.Column, k.Weight, k.Collation = m.number(k.Column), m.number(k.Weight), m.number(k.Collation)
+	s := keyState{Key: k, class: classText, ready: k.Collation < 0}
+	var err error
+	if s.ready {
+		s.pad, err = padding(k.Name)
+	}
+	return []keyState{s}, err
+}
+
 // read decodes one key of a row.
 func (k *keyState) read(c *cell, m *Merger, row []byte, at []span) error {
 	if err := c.decode(&m.all[k.Column], k.class, m.opt.Format, row, at[k.Column]); err != nil || k.class != classText || !c.valid {

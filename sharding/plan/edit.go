@@ -142,7 +142,7 @@ func (st *Statement) appendSQL(dst []byte, in *Input, edits []edit, picks []int,
 		if start < from {
 			continue
 		}
-		if start >= to {
+		if start > to || start == to && to < len(in.Text) {
 			break
 		}
 		end = st.end(in, e)

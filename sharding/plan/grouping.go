@@ -109,7 +109,7 @@ var plainAggregates = map[string]merge.Func{
 
 // aggregate takes an aggregate into the merge. column is the field it fills, or -1: a derived one. It returns the column.
 func (m *merging) aggregate(x *ast.AggregateFuncExpr, column int) (int, *Refusal) {
-	f, ok := plainAggregates[x.F]
+	f, ok := plainAggregates[strings.ToLower(x.F)]
 	if !ok {
 		return 0, unsupported(strings.ToUpper(x.F)+" over several shards", oneShardWay)
 	}
@@ -159,7 +159,7 @@ func (m *merging) typedExtreme(arg ast.ExprNode, call string) merge.Key {
 		return k
 	}
 	k.Weight = m.derive("WEIGHT_STRING(" + call + ")")
-	if k.Name = collation; collation == "" {
+	if k.Name = collation; collation == "" || class == schema.Enum {
 		k.Collation = m.derive("COLLATION(" + call + ")")
 	}
 	return k

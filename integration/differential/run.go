@@ -1,0 +1,263 @@
+package differential
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sort"
+	"strings"
+
+	"github.com/sidewire/sidewire/sharding/value"
+)
+
+// Report counts what a run did.
+type Report struct {
+	Statements int // asked of the one server
+	Answers    int // answers compared, over all sharded databases
+	Scattered  int // answers that came from more than one shard
+	Failed     int // statements that failed on one server and on the shards alike
+	Refusals   map[string]int
+	Wrong      []string
+}
+
+// Run is a differential run in progress.
+type Run struct {
+	whole   *client
+	sharded []*Sharded
+	gen     *Generator
+	fold    folder
+	history map[string][]string // by table: what made its data
+	Report  Report
+	out     io.Writer
+}
+
+// NewRun makes the databases anew on a server: one whole, and sharded ones of 4 and 10 shards.
+func NewRun(srv Server, prefix string, seed uint64, out io.Writer) (*Run, error) {
+	r := &Run{gen: NewGenerator(seed), history: map[string][]string{}, out: out, Report: Report{Refusals: map[string]int{}}}
+	admin, err := dial(srv.Addr, srv.User, srv.Password, "")
+	if err != nil {
+		return nil, err
+	}
+	defer admin.close()
+	if err := recreate(admin, prefix+"_whole"); err != nil {
+		return nil, err
+	}
+	if r.whole, err = dial(srv.Addr, srv.User, srv.Password, prefix+"_whole"); err != nil {
+		return nil, err
+	}
+	for _, l := range []struct{ sources, per int }{{2, 2}, {5, 2}} {
+		name := fmt.Sprintf("%s_s%d", prefix, l.sources*l.per)
+		s, err := Open(srv, name, Rules(srv, name, l.sources, l.per))
+		if err != nil {
+			return nil, err
+		}
+		r.sharded = append(r.sharded, s)
+	}
+	if err := r.folding(); err != nil {
+		return nil, err
+	}
+	return r, r.fill()
+}
+
+// Close ends the connections.
+func (r *Run) Close() {
+	r.whole.close()
+	for _, s := range r.sharded {
+		s.Close()
+	}
+}
+
+// folding asks the server which texts are equal under each collation.
+func (r *Run) folding() error {
+	r.fold = folder{}
+	for _, c := range collations {
+		r.fold[c] = map[string]string{}
+		for _, t := range texts {
+			lit := string(value.NewString(t).AppendLiteral(nil))
+			res, err := r.whole.query("SELECT HEX(WEIGHT_STRING(RTRIM(CONVERT(" + lit + " USING utf8mb4)) COLLATE " + c + "))")
+			if err != nil {
+				return err
+			}
+			cells, err := decodeText(res.Rows[0], 1)
+			if err != nil {
+				return err
+			}
+			r.fold[c][t] = cells[0]
+		}
+	}
+	return nil
+}
+
+// fill makes the tables, through the planner on the sharded side, and fills them.
+func (r *Run) fill() error {
+	for _, t := range tables {
+		for _, sql := range []string{t.ddl(), r.gen.Fill(t, 120)} {
+			if _, err := r.whole.query(sql); err != nil {
+				return fmt.Errorf("%s: %w", sql, err)
+			}
+			for _, s := range r.sharded {
+				if _, err := s.Do(sql, nil, false); err != nil {
+					return fmt.Errorf("%s: %s: %w", s.Name, sql, err)
+				}
+			}
+		}
+	}
+	for _, s := range r.sharded {
+		if err := s.Learn(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Step asks one generated statement.
+func (r *Run) Step() error {
+	st, args := r.gen.Next()
+	prepared := st.Prepared && len(args) > 0
+	st.Prepared = prepared
+	r.Report.Statements++
+	// A write that the shards refuse must not happen on the one server either: the planner is asked first.
+	if st.Write {
+		for _, s := range r.sharded {
+			if reason := s.refuses(st.SQL, args); reason != "" {
+				r.Report.Refusals[reason]++
+				return nil
+			}
+		}
+	}
+	want, werr := r.ask(func() (*Result, error) {
+		if prepared {
+			return r.whole.execute(st.SQL, args)
+		}
+		return r.whole.query(st.SQL)
+	})
+	if werr != nil && fatal(werr) {
+		return fmt.Errorf("%s: %w", st.SQL, werr)
+	}
+	for _, s := range r.sharded {
+		got, err := s.Do(st.SQL, args, prepared)
+		if err != nil && fatal(err) {
+			return fmt.Errorf("%s: %s: %w", s.Name, st.SQL, err)
+		}
+		r.judge(st, s, want, werr, got, err)
+	}
+	return nil
+}
+
+func (r *Run) ask(f func() (*Result, error)) (*Result, error) { return f() }
+
+// fatal tells a broken connection from a server's answer.
+func fatal(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || strings.Contains(err.Error(), "broken pipe") || strings.Contains(err.Error(), "connection reset")
+}
+
+func (r *Run) judge(st *Statement, s *Sharded, want *Result, werr error, got *Result, err error) {
+	var refused *Refused
+	switch {
+	case errors.As(err, &refused):
+		if refused.Merge && r.out != nil && os.Getenv("DIFFERENTIAL_MERGE") != "" {
+			fmt.Fprintf(r.out, "merge refuses: %s\n  %s\n", st.SQL, refused.Reason)
+		}
+		r.Report.Refusals[generic(refused.Reason)]++
+		return
+	case werr != nil && err != nil:
+		r.Report.Failed++
+		return
+	case werr != nil:
+		r.wrong(st, s, "one server fails, the shards answer: "+werr.Error())
+		return
+	case err != nil:
+		r.wrong(st, s, "the shards fail, one server answers: "+err.Error())
+		return
+	}
+	r.Report.Answers++
+	if s.Routes > 1 {
+		r.Report.Scattered++
+	}
+	if d := Compare(st, want, got, r.fold); d != "" {
+		r.wrong(st, s, d)
+	}
+}
+
+// refuses asks the planner alone.
+func (s *Sharded) refuses(sql string, args []value.Value) string {
+	return s.plan(sql, args)
+}
+
+// generic takes the names out of a reason, so that reasons can be counted.
+func generic(reason string) string {
+	words := strings.Fields(reason)
+	for i, w := range words {
+		if i > 0 && (words[i-1] == "table" || words[i-1] == "tables" || words[i-1] == "column") {
+			words[i] = "X"
+		}
+		if strings.ContainsAny(w, "0123456789'()") {
+			words[i] = "N"
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+func (r *Run) wrong(st *Statement, s *Sharded, difference string) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "WRONG on %s: %s\n", s.Name, st.SQL)
+	if len(st.Args) > 0 {
+		fmt.Fprintf(&b, "  with %s\n", strings.Join(st.Args, ", "))
+	}
+	fmt.Fprintf(&b, "  %s\n", strings.ReplaceAll(difference, "\n", "\n  "))
+	fmt.Fprintf(&b, "  plan:\n")
+	for _, line := range strings.Split(strings.TrimSpace(s.explain(st.SQL)), "\n") {
+		fmt.Fprintf(&b, "    %s\n", line)
+	}
+	r.Report.Wrong = append(r.Report.Wrong, b.String())
+	if r.out != nil && len(r.Report.Wrong) <= 20 {
+		fmt.Fprintln(r.out, b.String())
+	}
+}
+
+// Checksum compares every table whole.
+func (r *Run) Checksum() error {
+	for _, t := range tables {
+		st := &Statement{SQL: "SELECT * FROM " + t.name + " ORDER BY " + t.columns[0].name, Order: Total}
+		want, err := r.whole.query(st.SQL)
+		if err != nil {
+			return err
+		}
+		for _, s := range r.sharded {
+			got, err := s.Do(st.SQL, nil, false)
+			if err != nil {
+				return fmt.Errorf("%s: %s: %w", s.Name, st.SQL, err)
+			}
+			if d := Compare(st, want, got, r.fold); d != "" {
+				r.wrong(st, s, "after writes: "+d)
+			}
+		}
+	}
+	return nil
+}
+
+// String writes the report.
+func (r *Report) String() string {
+	var b strings.Builder
+	refused := 0
+	for _, n := range r.Refusals {
+		refused += n
+	}
+	fmt.Fprintf(&b, "%d statements; %d answers compared, %d of them from several shards; %d failed alike; %d refused; %d wrong\n",
+		r.Statements, r.Answers, r.Scattered, r.Failed, refused, len(r.Wrong))
+	reasons := make([]string, 0, len(r.Refusals))
+	for k := range r.Refusals {
+		reasons = append(reasons, k)
+	}
+	sort.Slice(reasons, func(i, j int) bool {
+		if r.Refusals[reasons[i]] != r.Refusals[reasons[j]] {
+			return r.Refusals[reasons[i]] > r.Refusals[reasons[j]]
+		}
+		return reasons[i] < reasons[j]
+	})
+	for _, k := range reasons {
+		fmt.Fprintf(&b, "%7d refused: %s\n", r.Refusals[k], k)
+	}
+	return b.String()
+}
