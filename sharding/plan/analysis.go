@@ -17,7 +17,6 @@ type analysis struct {
 	st     *Statement
 	mode   scan.Mode
 	params []int // offsets of the ? markers
-	places map[ast.Node]mention
 	blocks []*block
 	tables []*tableRef
 	equal  classes

@@ -12,7 +12,6 @@ type group struct {
 	refs  []*tableRef
 	table *rule.Table // of refs[0]; its nodes are the group's
 	cond  *condition  // nil: every node
-	axes  []*rule.Table
 }
 
 // link joins sharded references into groups: they must be bound to each other, and equal in every sharding column.

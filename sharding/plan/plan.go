@@ -86,7 +86,6 @@ type Execution struct {
 	scratch []uint64
 	buf     []byte
 	rows    []rowRoute
-	names   []string
 }
 
 // Affected says how the affected-row counts of several routes join.

@@ -81,7 +81,6 @@ func (v *aggregateVisitor) Leave(n ast.Node) (ast.Node, bool) { return n, true }
 // limitPlan is a LIMIT of a scattered query.
 type limitPlan struct {
 	offset, count operand
-	pushed        uint64 // what each shard is asked for, in one execution
 	push          bool
 }
 
