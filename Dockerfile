@@ -3,7 +3,7 @@ WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o /sidewire ./cmd/sidewire
+RUN CGO_ENABLED=0 go build -trimpath -tags disable_pgv,grpcnotrace -ldflags "-s -w" -o /sidewire ./cmd/sidewire
 
 FROM scratch
 COPY --from=build /sidewire /sidewire

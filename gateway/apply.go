@@ -210,7 +210,7 @@ func (t *transition) commit() {
 	t.commitListeners()
 	t.retire()
 	g.rejected.Store(nil)
-	if g.ending.Err() == nil { // a sidecar that is ending takes configurations, and stays unready
+	if g.ending.Err() == nil && !g.awaiting.Load() { // a sidecar that is ending takes configurations, and stays unready
 		g.setState(admin.Live)
 	}
 }

@@ -40,6 +40,7 @@ type Gateway struct {
 	cut       context.CancelFunc
 	admin     *admin.Server // nil without ServeAdmin, as life
 	life      *admin.Life
+	version   string // of the program
 
 	// Accessed atomically.
 	snapshot atomic.Pointer[config.Snapshot]
@@ -47,6 +48,12 @@ type Gateway struct {
 	living   atomic.Pointer[map[string]*attached] // clusters by name; replaced, never changed
 	rejected atomic.Pointer[Rejection]
 	nextID   atomic.Uint64
+	awaiting atomic.Bool // a control plane has not sent everything yet
+
+	// Owned by whoever loads configurations: one goroutine.
+	feed     *feed
+	dir      string // of the configuration file
+	override Override
 
 	memory memory
 	apply  sync.Mutex // held for the whole of Apply and Close
@@ -244,6 +251,7 @@ func (g *Gateway) Close(ctx context.Context) {
 	g.setState(admin.Draining)
 	g.end()
 	defer context.AfterFunc(ctx, g.cut)()
+	g.feed.end()
 	g.farewell(ctx)
 	g.apply.Lock()
 	defer g.apply.Unlock()

@@ -22,6 +22,7 @@ type Identity struct {
 // ServeAdmin makes the admin interface part of g: the address of every configuration from the next on is bound to it. quit
 // is called when an operator asks for the end. It must be called before the first Apply.
 func (g *Gateway) ServeAdmin(id Identity, quit func()) {
+	g.version = id.Version
 	g.life = admin.NewLife(g.drainAsked, quit)
 	g.admin = admin.New(admin.Options{
 		Source: g, Life: g.life, Log: g.logs.Logger("admin"), Version: id.Version, Node: id.Node, CommandLine: id.CommandLine, Now: g.Now,

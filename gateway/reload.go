@@ -9,6 +9,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 
 	"github.com/sidewire/sidewire/gateway/config"
+	"github.com/sidewire/sidewire/gateway/xds"
 )
 
 // settle is how long files must be quiet before they are read: editors and config maps write in several steps. Somebody
@@ -42,10 +43,19 @@ func (g *Gateway) loadFile(path string) (problems []config.Problem, read map[str
 }
 
 func (g *Gateway) compileFile(path string, env *config.Env) []config.Problem {
+	if text, err := env.ReadFile(path); err == nil && xds.IsBootstrap(text) {
+		return g.loadBootstrap(path, text)
+	}
 	m, problems := g.language.Load(path, env)
 	if len(problems) > 0 {
 		return problems
 	}
+	g.override.apply(m)
+	g.dir = filepath.Dir(path)
+	if len(m.XDS.Servers) > 0 {
+		return g.follow(m)
+	}
+	g.unfollow()
 	s, problems := g.language.Compile(m, g.Snapshot())
 	if len(problems) > 0 {
 		return problems

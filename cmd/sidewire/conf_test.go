@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// validate runs `sidewire validate -c file` and returns what it printed and its exit code.
-func validate(t *testing.T, file string) (string, int) {
+// validated runs `sidewire validate -c file` and returns what it printed and its exit code.
+func validated(t *testing.T, file string) (string, int) {
 	t.Helper()
 	c := validateCommand()
 	c.SilenceErrors, c.SilenceUsage = true, true
@@ -47,7 +47,7 @@ func TestExamplesAreValid(t *testing.T) {
 		if strings.HasSuffix(file, ".sharding.yaml") { // rules, named by the file beside them
 			continue
 		}
-		if out, code := validate(t, file); code != 0 {
+		if out, code := validated(t, file); code != 0 {
 			t.Errorf("%s: exit code %d\n%s", file, code, out)
 		}
 	}
@@ -66,7 +66,7 @@ func TestBrokenExamplesGetTheirProblems(t *testing.T) {
 				want = append(want, text)
 			}
 		}
-		out, code := validate(t, file)
+		out, code := validated(t, file)
 		if len(want) == 0 || out != strings.Join(want, "") || code != exitFailed {
 			t.Errorf("%s: exit code %d, printed\n%swant\n%s", file, code, out, strings.Join(want, ""))
 		}
@@ -74,7 +74,7 @@ func TestBrokenExamplesGetTheirProblems(t *testing.T) {
 }
 
 func TestMissingFileIsOneProblem(t *testing.T) {
-	out, code := validate(t, "nowhere.yaml")
+	out, code := validated(t, "nowhere.yaml")
 	if code != exitFailed || out != "reading configuration: open nowhere.yaml: no such file or directory\n" {
 		t.Fatalf("exit code %d, printed %q", code, out)
 	}

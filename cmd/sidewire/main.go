@@ -31,13 +31,23 @@ type failure struct{ code int }
 func (f failure) Error() string { return fmt.Sprintf("exit code %d", f.code) }
 
 func main() {
+	var s settings
 	root := &cobra.Command{
-		Use:           "sidewire",
+		Use:           "sidewire [-c FILE]",
 		Short:         "One local address for each of your data stores, however many servers stand behind it",
 		Long:          "sidewire sits beside an application and speaks the wire protocols of its data stores.\nThe application keeps its ordinary client and points it at localhost.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+		// With flags alone it runs, as Envoy does, so that what starts an Envoy can start it.
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cmd.Flags().NFlag() == 0 && os.Getenv("SIDEWIRE_CONFIG") == "" {
+				return cmd.Help()
+			}
+			return s.run(cmd)
+		},
 	}
+	s.flags(root)
 	root.AddCommand(runCommand(), validateCommand(), waitCommand(), schemaCommand(), versionCommand())
 	err := root.Execute()
 	if err == nil {

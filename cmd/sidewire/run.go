@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -22,14 +23,21 @@ func runCommand() *cobra.Command {
 		Short: "Serve a configuration until SIGTERM; SIGHUP or a change of the file reloads it",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := s.read(cmd); err != nil {
-				return err
-			}
-			return run(cmd.Context(), &s)
+			return s.run(cmd)
 		},
 	}
 	s.flags(c)
 	return c
+}
+
+func (s *settings) run(cmd *cobra.Command) error {
+	if err := s.read(cmd); err != nil {
+		return err
+	}
+	if s.validate {
+		return validate(cmd.OutOrStdout(), s.config, s.override)
+	}
+	return run(cmd.Context(), s)
 }
 
 func run(ctx context.Context, s *settings) error {
@@ -44,8 +52,12 @@ func run(ctx context.Context, s *settings) error {
 	signal.Notify(reload, syscall.SIGHUP)
 	defer signal.Stop(reload)
 
+	if s.concurrency > 0 {
+		runtime.GOMAXPROCS(s.concurrency)
+	}
 	g := gateway.New(logs, protocols()...)
 	g.ServeAdmin(gateway.Identity{Version: version, CommandLine: map[string]any{"config_path": s.config}}, stop)
+	g.Override(s.override)
 	if problems := g.LoadFile(s.config); len(problems) > 0 {
 		for _, p := range problems {
 			fmt.Fprintln(os.Stderr, p)

@@ -2,11 +2,11 @@ package main
 
 import (
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sidewire/sidewire/gateway"
-	"github.com/sidewire/sidewire/gateway/config"
 )
 
 func validateCommand() *cobra.Command {
@@ -16,24 +16,23 @@ func validateCommand() *cobra.Command {
 		Short: "Check a configuration and print every problem with its place",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			language := gateway.Language(protocols()...)
-			m, problems := language.Load(file, config.SystemEnv(file))
-			var s *config.Snapshot
-			if len(problems) == 0 {
-				s, problems = language.Compile(m, nil)
-			}
-			for _, p := range problems {
-				fmt.Fprintln(cmd.OutOrStdout(), p)
-			}
-			if len(problems) > 0 {
-				return failure{exitFailed}
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s: valid: %d listeners, %d clusters, version %s\n", file, len(s.Listeners()), len(s.Clusters()), s.Version)
-			return nil
+			return validate(cmd.OutOrStdout(), file, gateway.Override{})
 		},
 	}
 	configFlag(c, &file)
 	return c
+}
+
+func validate(out io.Writer, file string, over gateway.Override) error {
+	s, problems := gateway.Validate(file, over, protocols()...)
+	for _, p := range problems {
+		fmt.Fprintln(out, p)
+	}
+	if len(problems) > 0 {
+		return failure{exitFailed}
+	}
+	fmt.Fprintf(out, "%s: valid: %d listeners, %d clusters, version %s\n", file, len(s.Listeners()), len(s.Clusters()), s.Version)
+	return nil
 }
 
 func configFlag(c *cobra.Command, file *string) {

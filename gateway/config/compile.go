@@ -33,13 +33,13 @@ func (l Language) Compile(m *Model, prev *Snapshot) (*Snapshot, []Problem) {
 			}
 		}
 	}
-	if len(m.Listeners) == 0 {
+	if len(m.Listeners) == 0 && !m.Partial && len(m.XDS.Servers) == 0 {
 		add(Path("listeners").Problem("is missing; without a listener there is nothing to serve"))
 	}
 	for i, c := range m.Clusters {
 		at := Path("clusters").Index(i)
 		add(unique(seen, "cluster", c.Name, at.Field("name"))...)
-		add(checkEndpoints(c, at.Field("endpoints"))...)
+		add(checkEndpoints(c, at.Field("endpoints"), m.Partial)...)
 		if c.ConnectTimeout <= 0 {
 			add(at.Field("connect_timeout").Problem("must be more than 0"))
 		}
@@ -62,6 +62,11 @@ func (l Language) Compile(m *Model, prev *Snapshot) (*Snapshot, []Problem) {
 		add(unique(seen, "name in "+r.Kind+":", r.Name, at.Field("name"))...)
 		add(l.kind(r.Kind).Check(m, r, at)...)
 	}
+	for i, server := range m.XDS.Servers {
+		if bad := checkAddress(server.Address, false); bad != "" {
+			add(Path("xds.servers").Index(i).Field("address").Problem("%s", bad))
+		}
+	}
 	if m.Admin.Address != "" {
 		if bad := checkAddress(m.Admin.Address, true); bad != "" {
 			add(Path("admin.address").Problem("%s", bad))
@@ -82,9 +87,9 @@ func unique(seen map[string]Path, what, name string, at Path) []Problem {
 	return nil
 }
 
-func checkEndpoints(c *Cluster, at Path) []Problem {
+func checkEndpoints(c *Cluster, at Path, partial bool) []Problem {
 	var problems []Problem
-	if len(c.Endpoints) == 0 {
+	if len(c.Endpoints) == 0 && !partial {
 		problems = append(problems, at.Problem("is empty; a cluster needs at least one endpoint"))
 	}
 	seen := map[string]Path{}

@@ -11,9 +11,14 @@ type Model struct {
 	AccessLog AccessLog `yaml:"access_log" doc:"One JSON line a statement, command or request."`
 	Drain     Drain     `yaml:"drain" doc:"How the process ends."`
 	Memory    Memory    `yaml:"memory" doc:"How much memory the process may take."`
+	XDS       XDS       `yaml:"xds" doc:"Control planes that send listeners, clusters and rules beside those of this file."`
 	Listeners []*Listener
 	Clusters  []*Cluster
 	Resources []*Resource
+
+	// Partial marks a model of which more is to come, from a control plane: no listeners yet, or a cluster without
+	// endpoints, are no problems then.
+	Partial bool `yaml:"-"`
 
 	// Files are the files that the model was read from; a change of any of them is a reload.
 	Files []string
@@ -31,7 +36,35 @@ func (m *Model) SetDefaults() {
 type Node struct {
 	ID      string `yaml:"id" doc:"A name for logs and control planes."`
 	Cluster string `yaml:"cluster" doc:"The name of the group it belongs to."`
+	Region  string `yaml:"region" doc:"Told to control planes."`
 	Zone    string `yaml:"zone" doc:"Its zone, compared with the zones of endpoints."`
+
+	Metadata map[string]string `yaml:"metadata" doc:"Told to control planes."`
+}
+
+// XDS configures where further resources come from.
+type XDS struct {
+	Servers []XDSServer `yaml:"servers" doc:"Control planes, in the order in which they are tried. None: the file is all."`
+	Delta   bool        `yaml:"delta" doc:"Use the incremental protocol."`
+}
+
+// XDSServer is one control plane, spoken to by ADS over gRPC.
+type XDSServer struct {
+	Address string     `yaml:"address" required:"true" doc:"host:port or unix:/path."`
+	TLS     *ClientTLS `yaml:"tls" doc:"Speak TLS to it."`
+	Token   Secret     `yaml:"token" doc:"Sent as a bearer token."`
+}
+
+// DecodeYAML reads the files that the TLS block names along with it.
+func (s *XDSServer) DecodeYAML(n *yaml.Node, at Path, env *Env) []Problem {
+	type plain XDSServer // without this method, so that decoding does not come back here
+	problems := Decode(n, at, (*plain)(s), env)
+	if s.TLS != nil && len(problems) == 0 {
+		if err := s.TLS.Load(env); err != nil {
+			problems = append(problems, at.Field("tls").Problem("%v", err))
+		}
+	}
+	return problems
 }
 
 // Admin configures the HTTP admin interface.
@@ -106,9 +139,11 @@ type ProxyProtocol struct {
 
 // ServerTLS is how a listener proves itself to clients.
 type ServerTLS struct {
-	Cert     string `yaml:"cert" required:"true" doc:"PEM file with the certificate chain."`
+	Cert     string `yaml:"cert" required:"true" doc:"PEM file with the certificate chain, or the PEM text itself."`
 	Key      Secret `yaml:"key" required:"true" doc:"PEM text of the private key, usually {file: PATH}."`
 	ClientCA string `yaml:"client_ca" doc:"PEM file; when set, clients must present a certificate that it signed."`
+	// Auth is how strictly; optional is what a mesh asks for while it migrates.
+	Auth string `yaml:"client_auth" enum:"required|optional" doc:"With client_ca: whether a client without a certificate is let in; a wrong one never is." default:"required"`
 
 	certPEM, caPEM []byte
 }

@@ -12,6 +12,9 @@ import (
 type Problem struct {
 	Path    Path
 	Message string
+	// Reference marks a name that nothing present has. Where resources come one by one, it is no fault but something to
+	// wait for.
+	Reference bool
 }
 
 func (p Problem) String() string {
@@ -49,6 +52,11 @@ func (p Path) Index(i int) Path { return p + Path(fmt.Sprintf("[%d]", i)) }
 // Problem is a problem at p.
 func (p Path) Problem(format string, args ...any) Problem {
 	return Problem{Path: p, Message: fmt.Sprintf(format, args...)}
+}
+
+// Missing is a problem at p with a reference to something that is not there.
+func (p Path) Missing(format string, args ...any) Problem {
+	return Problem{Path: p, Message: fmt.Sprintf(format, args...), Reference: true}
 }
 
 // Suggest is the end of a message about an unknown name: the nearest known one, or the list of them when none is near.

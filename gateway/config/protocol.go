@@ -85,10 +85,10 @@ func (m *Model) CheckClusterRef(name, protocol string, at Path) []Problem {
 				known = append(known, c.Name)
 			}
 		}
-		return []Problem{at.Problem("no cluster named %q%s", name, Suggest(name, known))}
+		return []Problem{at.Missing("no cluster named %q%s", name, Suggest(name, known))}
 	}
 	if c.Protocol != protocol {
-		return []Problem{at.Problem("cluster %q speaks %s, this listener speaks %s", name, c.Protocol, protocol)}
+		return []Problem{at.Missing("cluster %q speaks %s, this listener speaks %s", name, c.Protocol, protocol)}
 	}
 	return nil
 }
@@ -104,5 +104,5 @@ func (m *Model) CheckResourceRef(kind, name string, at Path) []Problem {
 			known = append(known, r.Name)
 		}
 	}
-	return []Problem{at.Problem("no entry named %q under %s%s", name, kind, Suggest(name, known))}
+	return []Problem{at.Missing("no entry named %q under %s%s", name, kind, Suggest(name, known))}
 }

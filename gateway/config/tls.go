@@ -18,6 +18,9 @@ func (t *ServerTLS) Config() (*tls.Config, error) {
 		if !c.ClientCAs.AppendCertsFromPEM(t.caPEM) {
 			return nil, fmt.Errorf("reading client_ca: %s holds no certificate", t.ClientCA)
 		}
+		if t.Auth == "optional" {
+			c.ClientAuth = tls.VerifyClientCertIfGiven
+		}
 	}
 	return c, nil
 }
@@ -42,4 +45,15 @@ func (t *ClientTLS) Config(host string) (*tls.Config, error) {
 		c.Certificates = []tls.Certificate{cert}
 	}
 	return c, nil
+}
+
+// Load reads the files that t names, for a block that was decoded outside a model.
+func (t *ClientTLS) Load(env *Env) error {
+	d := decoder{env: env}
+	t.certPEM = d.pem("cert", t.Cert)
+	t.caPEM = d.pem("ca", t.CA)
+	if len(d.problems) > 0 {
+		return Problems(d.problems)
+	}
+	return nil
 }

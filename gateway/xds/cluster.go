@@ -1,0 +1,259 @@
+package xds
+
+import (
+	"errors"
+	"fmt"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	redisv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/redis_proxy/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+)
+
+// metadataKey is where endpoints and clusters carry what only sidewire knows: role, zone, name.
+const metadataKey = "sidewire"
+
+// clusterReading is a cluster as it was understood.
+type clusterReading struct {
+	body      tree
+	notes     notes
+	protocol  string // declared; empty: the listeners that name it tell
+	eds       string // the name of its endpoints' resource; empty: they are in body
+	endpoints int
+}
+
+// readCluster says what a cluster means.
+func readCluster(c *clusterv3.Cluster) (*clusterReading, error) {
+	r := &clusterReading{body: tree{"name": c.Name}}
+	if err := r.discovery(c); err != nil {
+		return nil, err
+	}
+	if err := putDuration(r.body, "connect_timeout", c.ConnectTimeout); err != nil {
+		return nil, err
+	}
+	if err := r.balance(c); err != nil {
+		return nil, err
+	}
+	if err := r.health(c.HealthChecks); err != nil {
+		return nil, err
+	}
+	if len(c.TransportSocketMatches) > 0 {
+		return nil, errors.New("transport_socket_matches: is not supported; use transport_socket")
+	}
+	tls, err := clientTLS(c.TransportSocket, &r.notes)
+	if err != nil {
+		return nil, err
+	}
+	if tls != nil {
+		r.body["tls"] = tls
+	}
+	if err := r.options(c); err != nil {
+		return nil, err
+	}
+	r.notes.rest("cluster", c, "name", "alt_stat_name", "type", "cluster_type", "eds_cluster_config", "load_assignment", "connect_timeout", "lb_policy", "load_balancing_policy",
+		"health_checks", "transport_socket", "typed_extension_protocol_options", "metadata")
+	return r, nil
+}
+
+// discovery says where endpoints come from. Names are resolved by the cluster itself, so STRICT_DNS, LOGICAL_DNS and STATIC
+// are written alike.
+func (r *clusterReading) discovery(c *clusterv3.Cluster) error {
+	if t := c.GetClusterType(); t != nil {
+		if t.Name != "envoy.clusters.redis" {
+			return fmt.Errorf("cluster_type: %s is not supported", t.Name)
+		}
+		r.protocol = "redis"
+		r.body["redis"] = tree{"hashing": "slots"}
+		return r.static(c)
+	}
+	switch t := c.GetType(); t {
+	case clusterv3.Cluster_EDS:
+		s := c.EdsClusterConfig
+		if e := s.GetEdsConfig(); e != nil && e.GetAds() == nil && e.GetSelf() == nil {
+			return errors.New("eds_cluster_config: only ads is supported as its source")
+		}
+		if r.eds = s.GetServiceName(); r.eds == "" {
+			r.eds = c.Name
+		}
+		return nil
+	case clusterv3.Cluster_STATIC, clusterv3.Cluster_STRICT_DNS, clusterv3.Cluster_LOGICAL_DNS:
+		return r.static(c)
+	default:
+		return fmt.Errorf("type: %s is not supported", enumName(t))
+	}
+}
+
+func (r *clusterReading) static(c *clusterv3.Cluster) error {
+	list, err := readEndpoints(c.LoadAssignment, &r.notes)
+	if err != nil {
+		return fmt.Errorf("load_assignment: %w", err)
+	}
+	r.body["endpoints"], r.endpoints = list, len(list)
+	return nil
+}
+
+// policies are Envoy's load-balancing policies by the file's names for them.
+var policies = map[string]string{
+	"ROUND_ROBIN": "round_robin", "LEAST_REQUEST": "least_requests", "RANDOM": "random", "RING_HASH": "ring", "MAGLEV": "maglev",
+	"envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin":     "round_robin",
+	"envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest": "least_requests",
+	"envoy.extensions.load_balancing_policies.random.v3.Random":              "random",
+	"envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash":         "ring",
+	"envoy.extensions.load_balancing_policies.maglev.v3.Maglev":              "maglev",
+}
+
+// balance takes the first policy of the list that is known, as the protocol has it.
+func (r *clusterReading) balance(c *clusterv3.Cluster) error {
+	if c.LoadBalancingPolicy != nil {
+		for _, p := range c.LoadBalancingPolicy.Policies {
+			if name := policies[typeName(p.GetTypedExtensionConfig().GetTypedConfig().GetTypeUrl())]; name != "" {
+				r.body["balance"] = name
+				return nil
+			}
+		}
+		return errors.New("load_balancing_policy: none of its policies is supported")
+	}
+	switch p := c.LbPolicy; p {
+	case clusterv3.Cluster_CLUSTER_PROVIDED:
+	default:
+		name := policies[enumName(p)]
+		if name == "" {
+			return fmt.Errorf("lb_policy: %s is not supported", enumName(p))
+		}
+		r.body["balance"] = name
+	}
+	return nil
+}
+
+// health takes the times of a health check. What is asked is the protocol's own question, whatever the check would send.
+func (r *clusterReading) health(checks []*corev3.HealthCheck) error {
+	if len(checks) == 0 {
+		return nil
+	}
+	if len(checks) > 1 {
+		r.notes.add("health_checks: only the first is done")
+	}
+	h, out := checks[0], tree{}
+	if err := putDuration(out, "interval", h.Interval); err != nil {
+		return fmt.Errorf("health_checks: %w", err)
+	}
+	if err := putDuration(out, "timeout", h.Timeout); err != nil {
+		return fmt.Errorf("health_checks: %w", err)
+	}
+	if n := h.UnhealthyThreshold; n != nil {
+		out["unhealthy"] = int64(n.Value)
+	}
+	if n := h.HealthyThreshold; n != nil {
+		out["healthy"] = int64(n.Value)
+	}
+	if h.GetHttpHealthCheck() != nil || h.GetGrpcHealthCheck() != nil {
+		return errors.New("health_checks: HTTP and gRPC checks are not supported")
+	}
+	r.notes.rest("health check", h, "interval", "timeout", "unhealthy_threshold", "healthy_threshold", "tcp_health_check", "custom_health_check")
+	r.body["health"] = out
+	return nil
+}
+
+// options are credentials and blocks that travel with a cluster.
+func (r *clusterReading) options(c *clusterv3.Cluster) error {
+	for key, config := range c.TypedExtensionProtocolOptions {
+		own, body, err := openOwn(config)
+		switch {
+		case err != nil:
+			return fmt.Errorf("typed_extension_protocol_options[%s]: %w", key, err)
+		case own == ownCluster:
+			name := r.body["name"]
+			r.body = merge(r.body, body)
+			r.body["name"] = name
+			for k, v := range body {
+				if !clusterFields[k] && isBlock(v) {
+					r.protocol = k
+				}
+			}
+		case typeName(config.TypeUrl) == networkFilters+"redis_proxy.v3.RedisProtocolOptions":
+			if err := r.redisOptions(config); err != nil {
+				return fmt.Errorf("typed_extension_protocol_options[%s]: %w", key, err)
+			}
+		case typeName(config.TypeUrl) == "envoy.extensions.upstreams.http.v3.HttpProtocolOptions":
+			r.notes.add("cluster: HTTP protocol options are not acted on")
+		default:
+			return fmt.Errorf("typed_extension_protocol_options[%s]: %q is not supported", key, typeName(config.TypeUrl))
+		}
+	}
+	return nil
+}
+
+// clusterFields are the fields of a cluster that are mappings and no protocol's block.
+var clusterFields = map[string]bool{"tls": true, "health": true, "outlier": true, "limits": true, "dns": true, "ejection": true, "keep_alive": true, "breakers": true}
+
+func (r *clusterReading) redisOptions(config *anypb.Any) error {
+	var o redisv3.RedisProtocolOptions
+	if err := config.UnmarshalTo(&o); err != nil {
+		return err
+	}
+	if err := refuse("RedisProtocolOptions", &o, "auth_password", "auth_username"); err != nil {
+		return err
+	}
+	block := tree{}
+	if o.AuthPassword != nil {
+		p, err := secretOf("auth_password", o.AuthPassword)
+		if err != nil {
+			return err
+		}
+		block["password"] = p
+	}
+	if o.AuthUsername != nil {
+		u, err := secretOf("auth_username", o.AuthUsername)
+		if err != nil {
+			return err
+		}
+		block["user"] = u
+	}
+	r.protocol = "redis"
+	r.body = merge(r.body, tree{"redis": block})
+	return nil
+}
+
+// readEndpoints says what an assignment means.
+func readEndpoints(a *endpointv3.ClusterLoadAssignment, n *notes) ([]any, error) {
+	out := []any{}
+	for i, locality := range a.GetEndpoints() {
+		if locality.Priority > 0 {
+			n.add("endpoints of priority %d are not used", locality.Priority)
+			continue
+		}
+		if err := refuseFields(locality, "load_balancer_endpoints", "leds_cluster_locality_config"); err != nil {
+			return nil, fmt.Errorf("endpoints[%d]: %w", i, err)
+		}
+		for j, e := range locality.LbEndpoints {
+			at := fmt.Sprintf("endpoints[%d].lb_endpoints[%d]", i, j)
+			if e.GetEndpoint() == nil {
+				return nil, fmt.Errorf("%s: is not an endpoint", at)
+			}
+			address, err := addressOf(e.GetEndpoint().Address)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", at, err)
+			}
+			switch e.HealthStatus {
+			case corev3.HealthStatus_UNKNOWN, corev3.HealthStatus_HEALTHY, corev3.HealthStatus_DEGRADED:
+			default: // DRAINING, UNHEALTHY, TIMEOUT: the control plane has taken it out
+				n.add("endpoint %s is %s", address, enumName(e.HealthStatus))
+				continue
+			}
+			one := tree{"address": address}
+			if zone := locality.GetLocality().GetZone(); zone != "" {
+				one["zone"] = zone
+			}
+			if w := e.LoadBalancingWeight; w != nil {
+				one["weight"] = int64(w.Value)
+			}
+			if m := e.Metadata.GetFilterMetadata()[metadataKey]; m != nil {
+				one = merge(one, fromStruct(m))
+				one["address"] = address
+			}
+			out = append(out, one)
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,119 @@
+package xds
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+)
+
+// reading is a listener or cluster as it was understood.
+type reading struct {
+	body    tree
+	notes   notes
+	missing []string // extension configs that are needed and not there
+	// Of a listener: the clusters that its Envoy filters name, and the protocol spoken to them.
+	protocol string
+	clusters []string
+	// resources are of sidewire's own kinds that the listener's extension configs carry.
+	resources []ownResource
+}
+
+// ownResource is a resource of one of sidewire's kinds, such as a virtual database.
+type ownResource struct {
+	kind, name string
+	body       tree
+}
+
+// extensions finds an extension config by name; nil when it has not come.
+type extensions func(name string) *anypb.Any
+
+// readListener says what a listener means. ext may be nil, when only its own content is of interest.
+func readListener(l *listenerv3.Listener, ext extensions) (*reading, error) {
+	r := &reading{body: tree{"name": l.Name}}
+	address, err := addressOf(l.Address)
+	if err != nil {
+		return nil, err
+	}
+	r.body["address"] = address
+	if l.BindToPort != nil && !l.BindToPort.Value {
+		return nil, errors.New("bind_to_port: false means traffic interception, which is not supported; bind the listener (in a mesh: captureMode NONE)")
+	}
+	if l.UseOriginalDst.GetValue() || l.Transparent.GetValue() {
+		return nil, errors.New("use_original_dst and transparent mean traffic interception, which is not supported")
+	}
+	if err := listenerFilters(l, r); err != nil {
+		return nil, err
+	}
+	chains := l.FilterChains
+	if l.DefaultFilterChain != nil {
+		chains = append(slices.Clone(chains), l.DefaultFilterChain)
+	}
+	switch {
+	case len(chains) == 0:
+		return nil, errors.New("filter_chains: is empty")
+	case len(chains) > 1:
+		return nil, fmt.Errorf("filter_chains: %d chains; choosing between chains is not supported", len(chains))
+	case chains[0].FilterChainMatch != nil && len(unread(chains[0].FilterChainMatch)) > 0:
+		return nil, fmt.Errorf("filter_chain_match: %s is not supported", strings.Join(unread(chains[0].FilterChainMatch), ", "))
+	}
+	r.notes.rest("listener", l, "name", "address", "bind_to_port", "use_original_dst", "transparent", "listener_filters", "filter_chains", "default_filter_chain",
+		"traffic_direction", "stat_prefix", "metadata")
+	return r, readChain(chains[0], r, ext)
+}
+
+// listenerFilters looks at what would inspect a connection first.
+func listenerFilters(l *listenerv3.Listener, r *reading) error {
+	for _, f := range l.ListenerFilters {
+		switch typeName(f.GetTypedConfig().GetTypeUrl()) {
+		case "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector", "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector",
+			"envoy.extensions.filters.listener.postgres_inspector.v3alpha.PostgresInspector":
+			r.notes.add("listener filter %s is not needed: protocols are declared, not guessed", f.Name)
+		default:
+			return fmt.Errorf("listener_filters: %s (%s) is not supported", f.Name, typeName(f.GetTypedConfig().GetTypeUrl()))
+		}
+	}
+	return nil
+}
+
+func readChain(c *listenerv3.FilterChain, r *reading, ext extensions) error {
+	tls, err := serverTLS(c.TransportSocket, &r.notes)
+	if err != nil {
+		return err
+	}
+	if tls != nil {
+		r.body["tls"] = tls
+	}
+	r.notes.rest("filter chain", c, "filter_chain_match", "filters", "transport_socket", "name", "metadata")
+	ch := &chain{reading: r}
+	for i, f := range c.Filters {
+		config := f.GetTypedConfig()
+		if d := f.GetConfigDiscovery(); d != nil {
+			if s := d.ConfigSource; s != nil && s.GetAds() == nil && s.GetSelf() == nil {
+				return fmt.Errorf("filters[%d]: %s: only ads is supported as the source of a config_discovery", i, f.Name)
+			}
+			if ext == nil {
+				ch.unsure = true
+				continue
+			}
+			if config = ext(f.Name); config == nil {
+				config = d.DefaultConfig
+			}
+			if config == nil {
+				r.missing = append(r.missing, f.Name)
+				ch.unsure = true
+				continue
+			}
+			if len(d.TypeUrls) > 0 && !slices.ContainsFunc(d.TypeUrls, func(u string) bool { return typeName(u) == typeName(config.TypeUrl) || typeName(u) == ownType(config) }) {
+				return fmt.Errorf("filters[%d]: extension config %s is a %q, which type_urls does not list", i, f.Name, typeName(config.TypeUrl))
+			}
+		}
+		if err := ch.filter(f.Name, config); err != nil {
+			return fmt.Errorf("filters[%d]: %s: %w", i, f.Name, err)
+		}
+	}
+	return ch.end()
+}

@@ -1,0 +1,413 @@
+package xds
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	runtimev3 "github.com/envoyproxy/go-control-plane/envoy/service/runtime/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/sidewire/sidewire/gateway/config"
+)
+
+// item is one resource: the last version that was good, and the last that was not.
+type item struct {
+	name    string
+	version string
+	message any // of the good version; nil when there was none yet
+	changed uint64
+	updated time.Time
+	static  bool // of the bootstrap file: no response deletes it
+
+	rejected *rejected
+	missing  bool // the server says, or 15 s of silence do, that there is no such thing
+	notes    notes
+}
+
+// rejected is a version that was not taken.
+type rejected struct {
+	Version string    `json:"version_info"`
+	Details string    `json:"details"`
+	Time    time.Time `json:"last_update_attempt"`
+}
+
+// store holds every resource by type and name, and says what else is needed. One goroutine owns it.
+type store struct {
+	language config.Language
+	env      func() *config.Env
+	now      func() time.Time
+	want     func(typeURL string, names []string)
+
+	items   map[string]map[string]*item // by type URL
+	counter uint64
+	dirty   bool // something changed since the last build
+	decoded map[string]*decoded
+}
+
+// decoded caches what an item came to, until anything it was made of changes.
+type decoded struct {
+	key      string
+	listener *config.Listener
+	cluster  *config.Cluster
+	resource *config.Resource
+	extra    []*config.Cluster // that a resource brought along
+	problems []config.Problem
+}
+
+func newStore(language config.Language, env func() *config.Env, now func() time.Time, want func(string, []string)) *store {
+	s := &store{language: language, env: env, now: now, want: want, items: make(map[string]map[string]*item), decoded: make(map[string]*decoded)}
+	for _, url := range order {
+		s.items[url] = make(map[string]*item)
+	}
+	return s
+}
+
+func (s *store) item(typeURL, name string) *item {
+	it := s.items[typeURL][name]
+	if it == nil {
+		it = &item{name: name}
+		s.items[typeURL][name] = it
+	}
+	return it
+}
+
+// Update takes one response.
+func (s *store) Update(typeURL string, changed []Resource, removed []string) map[string]error {
+	wrong := make(map[string]error)
+	for _, r := range changed {
+		it := s.item(typeURL, r.Name)
+		if it.static {
+			wrong[r.Name] = errors.New("the bootstrap file has a resource of this name")
+			continue
+		}
+		message, notes, err := s.check(typeURL, r)
+		if err != nil {
+			it.rejected = &rejected{r.Version, err.Error(), s.now()}
+			wrong[r.Name] = err
+			continue
+		}
+		s.keep(it, r.Version, message, notes)
+	}
+	for _, name := range removed {
+		if it := s.items[typeURL][name]; it != nil && !it.static {
+			delete(s.items[typeURL], name)
+			s.dirty = true
+		}
+	}
+	s.subscribe()
+	return wrong
+}
+
+func (s *store) keep(it *item, version string, message any, notes notes) {
+	s.counter++
+	it.version, it.message, it.notes, it.updated, it.changed = version, message, notes, s.now(), s.counter
+	it.rejected, it.missing = nil, false
+	s.dirty = true
+}
+
+// Missing notes that a resource does not exist.
+func (s *store) Missing(typeURL, name string) {
+	it := s.item(typeURL, name)
+	if it.message == nil {
+		it.missing = true
+		s.dirty = true
+	}
+}
+
+// check opens a resource and tells what is wrong with it in itself. References to what has not come are no fault.
+func (s *store) check(typeURL string, r Resource) (any, notes, error) {
+	m, err := open(r.Body)
+	if err != nil {
+		return nil, nil, err
+	}
+	switch m := m.(type) {
+	case *listenerv3.Listener:
+		l, err := readListener(m, s.extension)
+		if err != nil {
+			return nil, nil, err
+		}
+		return m, l.notes, s.tryListener(l)
+	case *clusterv3.Cluster:
+		c, err := readCluster(m)
+		if err != nil {
+			return nil, nil, err
+		}
+		return m, c.notes, s.tryCluster(c)
+	case *endpointv3.ClusterLoadAssignment:
+		var n notes
+		list, err := readEndpoints(m, &n)
+		if err != nil {
+			return nil, nil, err
+		}
+		return list, n, s.tryCluster(&clusterReading{body: tree{"name": m.ClusterName, "endpoints": list}})
+	case *tlsv3.Secret:
+		var n notes
+		parts, err := secretParts(m, &n)
+		return parts, n, err
+	case *corev3.TypedExtensionConfig:
+		return m.TypedConfig, nil, s.tryExtension(m)
+	case *runtimev3.Runtime:
+		return fromStruct(m.Layer), nil, nil
+	}
+	return nil, nil, fmt.Errorf("%T is not known", m)
+}
+
+// extension finds an extension config by name.
+func (s *store) extension(name string) *anypb.Any {
+	if it := s.items[ExtensionType][name]; it != nil {
+		if config, ok := it.message.(*anypb.Any); ok {
+			return config
+		}
+	}
+	return nil
+}
+
+// subscribe asks for what the present resources refer to, and lets go of the rest.
+func (s *store) subscribe() {
+	var eds, sds, ecds []string
+	for _, it := range s.items[ClusterType] {
+		if m, ok := it.message.(*clusterv3.Cluster); ok {
+			if c, err := readCluster(m); err == nil {
+				if c.eds != "" {
+					eds = append(eds, c.eds)
+				}
+				sds = append(sds, secretNames(c.body)...)
+			}
+		}
+	}
+	for _, it := range s.items[ListenerType] {
+		m, ok := it.message.(*listenerv3.Listener)
+		if !ok {
+			continue
+		}
+		ecds = append(ecds, discovered(m)...)
+		if l, err := readListener(m, s.extension); err == nil {
+			sds = append(sds, secretNames(l.body)...)
+			for _, r := range l.resources {
+				sds = append(sds, secretNames(r.body)...)
+			}
+		}
+	}
+	s.wanted(EndpointType, eds)
+	s.wanted(SecretType, sds)
+	s.wanted(ExtensionType, ecds)
+}
+
+// wanted subscribes to names and forgets the resources that nobody refers to.
+func (s *store) wanted(typeURL string, names []string) {
+	names = slices.DeleteFunc(names, func(n string) bool {
+		it := s.items[typeURL][n]
+		return it != nil && it.static
+	})
+	slices.Sort(names)
+	names = slices.Compact(names)
+	for name, it := range s.items[typeURL] {
+		if _, found := slices.BinarySearch(names, name); !found && !it.static {
+			delete(s.items[typeURL], name)
+			s.dirty = true
+		}
+	}
+	s.want(typeURL, names)
+}
+
+// discovered are the extension configs that a listener's filters name.
+func discovered(l *listenerv3.Listener) []string {
+	var names []string
+	chains := l.FilterChains
+	if l.DefaultFilterChain != nil {
+		chains = append(slices.Clone(chains), l.DefaultFilterChain)
+	}
+	for _, c := range chains {
+		for _, f := range c.Filters {
+			if f.GetConfigDiscovery() != nil {
+				names = append(names, f.Name)
+			}
+		}
+	}
+	return names
+}
+
+// fill puts secrets into the holes of a copy of t. The names of those that have not come are returned.
+func (s *store) fill(t tree) (filled tree, generic tree, missing []string) {
+	generic = tree{}
+	part := func(name, part string) any {
+		it := s.items[SecretType][name]
+		if it == nil || it.message == nil {
+			missing = append(missing, name)
+			return ""
+		}
+		v := it.message.(map[string]any)[part]
+		if v == nil {
+			missing = append(missing, name+" (has no "+part+")")
+			return ""
+		}
+		return v
+	}
+	filled = walk(clone(t), func(v any) any {
+		switch v := v.(type) {
+		case hole:
+			return part(v.secret, v.part)
+		case tree:
+			if name, ok := v["secret"].(string); ok && len(v) == 1 {
+				generic[name] = part(name, partGeneric)
+			}
+		}
+		return v
+	}).(tree)
+	return filled, generic, missing
+}
+
+func clone(v tree) tree {
+	out := maps.Clone(v)
+	for k, e := range out {
+		out[k] = cloneValue(e)
+	}
+	return out
+}
+
+func cloneValue(v any) any {
+	switch v := v.(type) {
+	case tree:
+		return clone(v)
+	case []any:
+		out := slices.Clone(v)
+		for i, e := range out {
+			out[i] = cloneValue(e)
+		}
+		return out
+	}
+	return v
+}
+
+// decode reads one entry of the list called list as the file's decoder does. The problems' paths begin inside the entry.
+func (s *store) decode(list string, body, generic tree, origin config.Origin) (*config.Model, []config.Problem) {
+	root := tree{list: []any{body}}
+	if len(generic) > 0 {
+		root["secrets"] = generic
+	}
+	n, err := node(root)
+	if err != nil {
+		return nil, []config.Problem{config.Path("").Problem("%v", err)}
+	}
+	m, problems := s.language.DecodeModel(n, origin, s.env())
+	return m, inside(list, problems)
+}
+
+// inside strips "listeners[0]." from paths: the resource's own name says which it is.
+func inside(list string, problems []config.Problem) []config.Problem {
+	at := string(config.Path(list).Index(0))
+	out := slices.Clone(problems)
+	for i := range out {
+		p := strings.TrimPrefix(string(out[i].Path), at)
+		out[i].Path = config.Path(strings.TrimPrefix(p, "."))
+	}
+	return out
+}
+
+func asError(problems []config.Problem) error {
+	if len(problems) == 0 {
+		return nil
+	}
+	return config.Problems(problems)
+}
+
+// tryListener decodes and compiles a listener by itself, with stand-ins for secrets that have not come.
+func (s *store) tryListener(l *reading) error {
+	if len(l.missing) > 0 || l.protocol == "" && !s.declares(l.body) {
+		return nil // what it means is known when its extension configs are here
+	}
+	body, generic, missing := s.fill(l.body)
+	if len(missing) > 0 {
+		delete(body, "tls")
+		for name := range generic {
+			if generic[name] == "" {
+				generic[name] = "stand-in"
+			}
+		}
+	}
+	m, problems := s.decode("listeners", body, generic, config.Origin{})
+	if m == nil {
+		return asError(problems)
+	}
+	m.Partial = true
+	_, problems = s.language.Compile(m, nil)
+	if slices.ContainsFunc(problems, func(p config.Problem) bool { return p.Reference }) {
+		return nil // the rest is known when what it refers to is here
+	}
+	return asError(inside("listeners", problems))
+}
+
+// declares tells whether a body has a protocol's block.
+func (s *store) declares(body tree) bool {
+	for _, p := range s.language.Protocols {
+		if _, ok := body[p.Name()]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+// tryCluster decodes and compiles a cluster by itself.
+func (s *store) tryCluster(c *clusterReading) error {
+	body, generic, missing := s.fill(c.body)
+	if len(missing) > 0 {
+		delete(body, "tls")
+		for name := range generic {
+			if generic[name] == "" {
+				generic[name] = "stand-in"
+			}
+		}
+	}
+	if body["endpoints"] == nil {
+		body["endpoints"] = []any{}
+	}
+	if !s.declares(body) {
+		body[s.plainest()] = tree{}
+	}
+	m, problems := s.decode("clusters", body, generic, config.Origin{})
+	if m == nil {
+		return asError(problems)
+	}
+	m.Partial = true
+	_, problems = s.language.Compile(m, nil)
+	return asError(inside("clusters", problems))
+}
+
+// plainest is the protocol that asks for nothing, to check a cluster whose protocol is not known yet.
+func (s *store) plainest() string {
+	for _, p := range s.language.Protocols {
+		if p.Name() == "tcp" {
+			return "tcp"
+		}
+	}
+	return s.language.Protocols[0].Name()
+}
+
+// tryExtension checks an extension config: one of sidewire's kinds by its decoder, a filter by reading a chain of it.
+func (s *store) tryExtension(m *corev3.TypedExtensionConfig) error {
+	c := &chain{reading: &reading{body: tree{"name": m.Name, "address": "127.0.0.1:0"}}, unsure: true}
+	if err := c.filter(m.Name, m.TypedConfig); err != nil {
+		return err
+	}
+	for _, r := range c.resources {
+		body, generic, _ := s.fill(r.body)
+		for name := range generic {
+			if generic[name] == "" {
+				generic[name] = "stand-in"
+			}
+		}
+		if _, problems := s.decode(r.kind, body, generic, config.Origin{}); len(problems) > 0 {
+			return asError(problems)
+		}
+	}
+	return nil
+}

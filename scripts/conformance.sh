@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# conformance: drives sidewire with go-control-plane's own integration test (pkg/test/main), in Envoy's place.
+# The suite is fetched as a Go module; none of its files is kept. UPDATES and REQUESTS set its length.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+version=v0.14.0
+updates=${UPDATES:-20} requests=${REQUESTS:-5}
+work=$(mktemp -d)
+pids=()
+cleanup() {
+	[ ${#pids[@]} -eq 0 ] || kill "${pids[@]}" 2>/dev/null || true
+	chmod -R u+w "$work"
+	rm -rf "$work"
+}
+trap cleanup EXIT
+
+go build -trimpath -o "$work/sidewire" ./cmd/sidewire
+suite=$(go mod download -json "github.com/envoyproxy/go-control-plane@$version" | sed -n 's/.*"Dir": "\(.*\)",\?/\1/p')
+cp -r "$suite" "$work/suite"
+chmod -R u+w "$work/suite"
+cd "$work/suite"
+sed -i '/^replace/,/^)/d' go.mod # the folders it points to are modules of their own, outside this one
+GOFLAGS=-mod=mod go build -o "$work/test" ./pkg/test/main
+GOFLAGS=-mod=mod go build -o "$work/upstream" ./internal/upstream
+
+message=$'Hi, there!\n'
+run() {
+	local mode=$1
+	shift
+	echo "== $mode $*"
+	"$work/upstream" -message="$message" >"$work/upstream.log" 2>&1 &
+	local upstream=$!
+	"$work/sidewire" -c "sample/bootstrap-$mode.yaml" --drain-time-s 1 -l debug >"$work/sidewire.log" 2>&1 &
+	local sidewire=$!
+	pids=("$upstream" "$sidewire")
+	local failed=0
+	timeout 300 "$work/test" --xds="$mode" -message="$message" -http=0 -scopedhttp=0 -vhdshttp=0 -tcp=4 \
+		-u "$updates" -r "$requests" -delay 100ms "$@" >"$work/test.log" 2>&1 || failed=1
+	kill "$upstream" "$sidewire"
+	wait "$upstream" "$sidewire" 2>/dev/null || true
+	pids=()
+	grep -c 'pass true' "$work/test.log" | sed 's/$/ request batches passed/'
+	if [ $failed -ne 0 ]; then
+		tail -n 20 "$work/test.log" "$work/sidewire.log"
+		exit 1
+	fi
+}
+
+run ads
+run delta-ads
+run ads -tls
+run delta-ads -tls
+run ads -mux
+echo "conformance: go-control-plane $version passed"
