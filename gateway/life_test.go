@@ -1,14 +1,20 @@
 package gateway_test
 
 import (
+	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/sidewire/sidewire/gateway"
+	"github.com/sidewire/sidewire/gateway/telemetry"
 )
 
 // operator asks the admin interface of g.
@@ -125,4 +131,67 @@ func TestDrainStopsAccepting(t *testing.T) {
 			t.Fatal("a drained listener still accepts")
 		}
 	}
+}
+
+// An operator's drain of all listeners gives every session the same time, and SIGTERM during it takes none of that away.
+func TestDrainsShareTheirTime(t *testing.T) {
+	p := paths(t, 2)
+	f := &fickle{drains: make(chan string, 2), leave: make(chan struct{})}
+	g := startWith(t, f)
+	g.ServeAdmin(gateway.Identity{}, func() {})
+	mustApply(t, g, fmt.Sprintf("listeners:\n  - {name: a, address: %q, fickle: {say: a}}\n  - {name: b, address: %q, fickle: {say: b}}\n", p[0], p[1])+withAdmin)
+	a, b := dial(t, p[0]), dial(t, p[1])
+	a.want(t, "x", "a")
+	b.want(t, "x", "b")
+	operator(t, g)("POST", "/drain_listeners")
+	for range 2 {
+		select {
+		case <-f.drains:
+		case <-time.After(patience):
+			t.Fatal("a listener was not told to drain")
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		g.Close(ctx)
+	}()
+	select {
+	case <-closed:
+		t.Fatal("the end did not wait for the drain")
+	case <-time.After(50 * time.Millisecond):
+	}
+	a.want(t, "y", "a")
+	b.want(t, "y", "b")
+	a.Close()
+	b.Close()
+	close(f.leave)
+	within(t, "the end", func() { <-closed })
+}
+
+// Whoever reads the access log may have stopped: a reload does not wait for it for ever.
+func TestStuckAccessLogHoldsNothingUp(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "log")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	reader, err := os.OpenFile(fifo, os.O_RDWR, 0) // never read
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	g := start(t)
+	text := "listeners:\n" + greet("a", paths(t, 1)[0], "one")
+	mustApply(t, g, text+fmt.Sprintf("access_log: {path: %q}\n", fifo))
+	for range 4 { // more than a pipe holds
+		for range 400 {
+			g.Access().Log(&telemetry.Entry{Text: strings.Repeat("x", 1000)})
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	within(t, "a reload", func() { mustApply(t, g, text) })
+	reader.Read(make([]byte, 1<<20)) // let the writer end
+	reader.Read(make([]byte, 1<<20))
 }

@@ -32,6 +32,8 @@ type fickle struct {
 	updates []string
 	host    host.Host
 	drained chan struct{} // closed by the first Drain, when set
+	drains  chan string   // told of every Drain, when set, which then waits for leave
+	leave   chan struct{}
 }
 
 type fickleBlock struct {
@@ -92,6 +94,16 @@ func (s *fickleHandler) Update(l *config.Listener) error {
 }
 func (s *fickleHandler) Refuse(*listener.Conn, error) {}
 func (s *fickleHandler) Drain(ctx context.Context) {
+	if s.f.drains != nil {
+		select {
+		case s.f.drains <- s.block.Load().Say:
+		default:
+		}
+		select {
+		case <-s.f.leave:
+		case <-ctx.Done():
+		}
+	}
 	if s.f.drained != nil {
 		close(s.f.drained)
 		<-ctx.Done()

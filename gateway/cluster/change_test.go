@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"sync"
 	"testing"
 	"time"
 
@@ -103,13 +102,15 @@ func TestRemovalWakesWhoWaits(t *testing.T) {
 	}
 }
 
-type quickDNS struct{ mu sync.Mutex }
+// slowDNS takes its time, whether anybody still wants to know or not.
+type slowDNS struct{}
 
-func (d *quickDNS) Addresses(context.Context, string) ([]netip.Addr, time.Duration, error) {
+func (slowDNS) Addresses(context.Context, string) ([]netip.Addr, time.Duration, error) {
+	time.Sleep(50 * time.Microsecond)
 	return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, time.Second, nil
 }
 
-func (d *quickDNS) Services(context.Context, string) ([]*net.SRV, time.Duration, error) {
+func (slowDNS) Services(context.Context, string) ([]*net.SRV, time.Duration, error) {
 	return nil, 0, errors.New("none")
 }
 
@@ -123,8 +124,9 @@ func TestReloadDuringALookup(t *testing.T) {
 		}
 		return c
 	}
-	c, _ := startWith(t, with(0), &quickDNS{})
+	c, _ := startWith(t, with(0), slowDNS{})
 	for n := range 300 {
 		c.Update(with(n))
+		time.Sleep(200 * time.Microsecond) // a lookup is half done by then
 	}
 }

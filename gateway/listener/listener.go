@@ -22,7 +22,7 @@ const refuseTimeout = 5 * time.Second
 
 // cutTimeout bounds how long sessions that were cut may take to end. What is left then is a fault of its protocol: it is
 // logged, and does not hold up the end of the process.
-const cutTimeout = 5 * time.Second
+var cutTimeout = 5 * time.Second // a variable for tests
 
 // interruptEvery is how often sessions that were cut are woken again: a session that takes an interrupt back for a reason of
 // its own must not miss this one.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -18,7 +17,6 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sidewire/sidewire/gateway/config"
-	"github.com/sidewire/sidewire/gateway/telemetry"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -40,27 +38,7 @@ func (porter) Handle(_ context.Context, c *Conn) {
 
 func serve(t *testing.T, edit func(*config.Listener)) string {
 	t.Helper()
-	conf := &config.Listener{Name: "door", Address: "127.0.0.1:0"}
-	edit(conf)
-	socket, err := Bind(conf.Address, conf.Unix)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var id uint64
-	l, err := New(conf.Address, socket, conf, porter{}, Deps{
-		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Metrics: telemetry.NewRegistry(), Now: time.Now,
-		NextID: func() uint64 { id++; return id },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	go l.Serve()
-	t.Cleanup(func() {
-		ctx, cancel := context.WithCancel(context.Background())
-		cancel()
-		l.Drain(ctx)
-	})
-	return l.Addr().String()
+	return open(t, porter{}, edit).Addr().String()
 }
 
 // visit sends hello and returns everything until the answer's first line ends.
