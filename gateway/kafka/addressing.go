@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,15 +23,13 @@ import (
 type door struct {
 	// Fixed at creation.
 	host    host.Host
-	name    string
+	name    string // at first: for metrics and logs
 	address string // the listener's, as configured
 	end     context.CancelFunc
 	ended   chan struct{}
 	metrics *metrics
 
 	config   atomic.Pointer[config.Listener]
-	sessions listener.Sessions
-	draining atomic.Bool
 	accounts accounts
 
 	live   sync.Mutex // guards lives
@@ -111,16 +110,10 @@ func (d *door) run(ctx context.Context) {
 	for {
 		var changed <-chan struct{}
 		if u, err := d.upstream(); err == nil {
-			var brokers map[int32]broker
-			brokers, _, changed = u.known()
-			missing := false
-			for node := range brokers {
-				if _, err := d.place(node); err != nil {
-					missing = true
-				}
-			}
-			d.closeGone(u)
-			if !missing {
+			var missing bool
+			if changed, missing = d.look(u); missing {
+				tick.Reset(bindRetry)
+			} else {
 				tick.Reset(time.Second)
 			}
 		}
@@ -133,9 +126,30 @@ func (d *door) run(ctx context.Context) {
 	}
 }
 
-func (d *door) closeGone(u *upstream) {
+// look opens addresses for brokers that have none and closes those of brokers that left.
+func (d *door) look(u *upstream) (changed <-chan struct{}, missing bool) {
+	brokers, _, changed := u.known()
+	gone := d.gone(u)
+	for node := range brokers {
+		if slices.Contains(gone, node) {
+			continue // what is known of it stays, its address does not
+		}
+		if _, err := d.place(node); err != nil {
+			missing = true
+		}
+	}
+	d.closeGone(gone)
+	return changed, missing
+}
+
+// gone are the brokers that left longer ago than clients are given to notice.
+func (d *door) gone(u *upstream) []int32 {
 	grace := d.block().Brokers.Grace.Std()
-	for _, node := range u.gone(d.host.Now().Add(-grace - 2*u.block().Refresh.Std())) {
+	return u.gone(d.host.Now().Add(-grace - 2*u.block().Refresh.Std()))
+}
+
+func (d *door) closeGone(gone []int32) {
+	for _, node := range gone {
 		d.mu.Lock()
 		p := d.places[node]
 		delete(d.places, node)
@@ -165,7 +179,7 @@ func (d *door) place(node int32) (*place, error) {
 	}
 	p, err := d.open(node)
 	if err != nil {
-		if !d.failed[node] && !d.draining.Load() {
+		if !d.failed[node] {
 			d.host.Log().Warn("opening address for Kafka broker", "listener", d.name, "node", node, "error", err)
 		}
 		d.failed[node] = true
@@ -267,7 +281,7 @@ func (d *door) openFirst(node int32, candidates func(func(string) bool)) (*place
 		if _, ok := d.taken[address]; ok {
 			return true
 		}
-		ln, err := d.host.Bind(d.name, address, &handler{door: d, node: node})
+		ln, err := d.host.Bind(d.config.Load().Name, address, &handler{door: d, node: node})
 		if err != nil {
 			last = err
 			tries++

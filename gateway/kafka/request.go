@@ -19,11 +19,11 @@ const rawToken int16 = -1
 // requests moves requests to the broker until the client leaves.
 func (s *session) requests() error {
 	for first := true; ; first = false {
-		if s.door.draining.Load() {
+		if s.handler.draining.Load() {
 			return errDrain
 		}
 		if err := s.req.fill(4); err != nil {
-			if (errors.Is(err, os.ErrDeadlineExceeded) || err == errStalled) && s.door.draining.Load() {
+			if (errors.Is(err, os.ErrDeadlineExceeded) || err == errStalled) && s.handler.draining.Load() {
 				return errDrain
 			}
 			if err == io.EOF {

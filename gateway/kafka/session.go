@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -23,10 +24,13 @@ import (
 // bootstrap is the node of a listener that stands for no broker in particular.
 const bootstrap int32 = -1
 
-// handler serves one socket of a door: the listener's own, or one broker's.
+// handler serves one socket of a door: the listener's own, or one broker's. Each drains for itself, because a broker that
+// left takes its address along and nothing else.
 type handler struct {
-	door *door
-	node int32
+	door     *door
+	node     int32
+	draining atomic.Bool
+	sessions listener.Sessions
 }
 
 func (h *handler) Update(l *config.Listener) error {
@@ -39,13 +43,15 @@ func (h *handler) Refuse(*listener.Conn, error) {}
 
 // Drain ends sessions between requests, when everything that was asked is answered.
 func (h *handler) Drain(ctx context.Context) {
-	h.door.draining.Store(true)
+	h.draining.Store(true)
 	h.door.live.Lock()
 	for s := range h.door.lives {
-		s.down.SetReadDeadline(past)
+		if s.handler == h {
+			s.down.SetReadDeadline(past)
+		}
 	}
 	h.door.live.Unlock()
-	h.door.sessions.Wait(ctx)
+	h.sessions.Wait(ctx)
 }
 
 func (h *handler) Close() {
@@ -60,13 +66,14 @@ var past = time.Unix(1, 0)
 // what they share is the list of requests under way.
 type session struct {
 	// Fixed at creation.
-	door   *door
-	client *listener.Conn
-	node   int32
-	down   *socket.Conn // the client
-	up     *socket.Conn // the broker
-	target string
-	view   view
+	door    *door
+	handler *handler
+	client  *listener.Conn
+	node    int32
+	down    *socket.Conn // the client
+	up      *socket.Conn // the broker
+	target  string
+	view    view
 
 	req pump // owned by the request goroutine
 	rep pump // owned by the reply goroutine
@@ -88,10 +95,10 @@ type session struct {
 
 func (h *handler) Handle(ctx context.Context, c *listener.Conn) {
 	d := h.door
-	d.sessions.Begin()
-	defer d.sessions.End()
+	h.sessions.Begin()
+	defer h.sessions.End()
 	defer c.Close()
-	s := &session{door: d, client: c, node: h.node, down: socket.Wrap(c.Conn)}
+	s := &session{door: d, handler: h, client: c, node: h.node, down: socket.Wrap(c.Conn)}
 	entry := telemetry.Entry{Time: c.Started, Listener: d.name, Protocol: name, Session: c.ID, Client: c.Client(), Target: d.block().Cluster, Operation: "connection"}
 	err := s.serve(ctx)
 	entry.Endpoint = s.target
@@ -162,7 +169,7 @@ func (s *session) enter() error {
 	s.door.live.Lock()
 	s.door.lives[s] = struct{}{}
 	s.door.live.Unlock()
-	if s.door.draining.Load() {
+	if s.handler.draining.Load() {
 		s.leave()
 		return errDrain
 	}

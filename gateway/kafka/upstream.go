@@ -229,13 +229,6 @@ func (u *upstream) gone(since time.Time) (nodes []int32) {
 	return nodes
 }
 
-func (u *upstream) forget(node int32) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	delete(u.brokers, node)
-	delete(u.listed, node)
-}
-
 // find waits until a broker is known.
 func (u *upstream) find(ctx context.Context, node int32) (broker, error) {
 	for first := true; ; first = false {

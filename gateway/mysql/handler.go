@@ -181,8 +181,10 @@ func (m *handler) Drain(ctx context.Context) {
 	m.mu.Lock()
 	var gone chan struct{}
 	if len(m.sessions) > 0 {
-		gone = make(chan struct{})
-		m.gone = gone
+		if m.gone == nil { // another drain may wait already
+			m.gone = make(chan struct{})
+		}
+		gone = m.gone
 	}
 	m.mu.Unlock()
 	if gone == nil {

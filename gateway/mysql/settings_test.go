@@ -1,7 +1,6 @@
 package mysql
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 )
@@ -99,6 +98,6 @@ func FuzzParseSet(f *testing.F) {
 	f.Fuzz(func(t *testing.T, sql string) {
 		e := parseSet(sql, 0)
 		s := noSettings.with(e.changes)
-		_ = diff(noSettings, s, "utf8mb4") + diff(s, noSettings, fmt.Sprint("latin1"))
+		_ = diff(noSettings, s, "utf8mb4") + diff(s, noSettings, "latin1")
 	})
 }
