@@ -196,6 +196,9 @@ func (b *backend) take(f []byte) {
 		return
 	}
 	if b.pending.len() == 0 {
+		if b.holder != nil && b.holder.subscribed(b, f, nil) {
+			return
+		}
 		// A server that speaks unasked is not one whose next words may be taken for an answer.
 		b.lose(errUnasked)
 		return

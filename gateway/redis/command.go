@@ -52,7 +52,10 @@ func init() {
 	both((*session).wait_, "wait")
 	both((*session).subscribe, "subscribe", "psubscribe", "ssubscribe", "unsubscribe", "punsubscribe", "sunsubscribe")
 
-	set(&single, (*session).stateful, "multi", "watch", "monitor", "debug", "client", "script|debug")
+	both((*session).script, "eval", "evalsha", "eval_ro", "evalsha_ro", "fcall", "fcall_ro")
+
+	set(&single, (*session).stateful, "multi", "watch", "monitor", "debug")
+	set(&single, (*session).killer, "script", "function")
 	set(&single, (*session).client, "client")
 
 	set(&sharded, (*session).local, "ping", "echo", "readonly", "readwrite", "asking")

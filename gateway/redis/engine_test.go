@@ -253,6 +253,39 @@ func TestLostConnectionRetriesOnlyWithProof(t *testing.T) {
 	}
 }
 
+// Messages come when nothing is asked, and are the subscriber's; in RESP2 they look like any reply.
+func TestMessagesReachTheirSubscriber(t *testing.T) {
+	for _, m := range []mode{modeSingle, modeHashed} {
+		w := newWorld(t, 20, 2, m)
+		c := w.client()
+		for i, ch := range []string{"a", "b"} {
+			c.askFunc(func(reply []byte) error {
+				if want := fmt.Sprintf("*3\r\n$9\r\nsubscribe\r\n$1\r\n%s\r\n:%d\r\n", ch, i+1); string(reply) != want {
+					return fmt.Errorf("got %q", reply)
+				}
+				return nil
+			}, "PING")
+		}
+		c.toSend = redis.AppendCommand(nil, "SUBSCRIBE", "a", "b")
+		w.finish()
+		message := "*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$2\r\nhi\r\n"
+		for range 3 {
+			c.expect = append(c.expect, func(reply []byte) error {
+				if string(reply) != message {
+					return fmt.Errorf("got %q", reply)
+				}
+				return nil
+			})
+		}
+		l := w.links[len(w.links)-1]
+		l.out = []byte(strings.Repeat(message, 3))
+		w.finish()
+		if l.b.state == dead {
+			t.Error("the subscriber's connection was taken for a broken one")
+		}
+	}
+}
+
 // A server that says something nobody asked for must not answer the next command with it.
 func TestUnaskedReplyEndsTheConnection(t *testing.T) {
 	w := newWorld(t, 9, 1, modeSingle)

@@ -108,7 +108,9 @@ func (s *session) onLease(c *redis.Command) bool {
 	case "quit":
 		return s.quitCommand(c)
 	case "sync", "psync", "replconf", "shutdown":
-		return s.refused(c)
+		if !t.multi || !c.Has(redis.NoMulti) { // the server itself refuses these in a transaction, which ends it
+			return s.refused(c)
+		}
 	case "reset":
 		return s.reset(c)
 	case "client":
@@ -268,6 +270,30 @@ func (s *session) blockingRead(c *redis.Command) bool {
 		return s.keyed(c)
 	}
 	return s.sameShard(c)
+}
+
+// script serves EVAL and its kin. One without keys goes down a connection of its own: it is rare where speed counts, and it may be anything,
+// one that never ends included; SCRIPT KILL must not stand in line behind it.
+func (s *session) script(c *redis.Command) bool {
+	r := &s.request
+	if r.Len() > 2 && len(r.Arg(2)) == 1 && r.Arg(2)[0] == '0' {
+		return s.blocking(c)
+	}
+	if s.view.upstream.mode == modeSingle {
+		return s.keyed(c)
+	}
+	return s.sameShard(c)
+}
+
+// killer serves SCRIPT and FUNCTION over one server; KILL overtakes everything.
+func (s *session) killer(c *redis.Command) bool {
+	if r := &s.request; r.Len() == 2 && redis.EqualFold(r.Arg(1), "kill") {
+		return s.blocking(c)
+	}
+	if r := &s.request; r.Len() == 3 && c.Name == "script" && redis.EqualFold(r.Arg(1), "debug") {
+		return s.stateful(c)
+	}
+	return s.keyed(c)
 }
 
 // wait_ serves WAIT. The server counts the replicas that have what the asking connection wrote, and a connection of one's own wrote
