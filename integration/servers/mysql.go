@@ -152,29 +152,48 @@ func (f *Fleet) mariadb(ctx context.Context, s *MySQLServer, o options) error {
 	return f.launchMySQL(ctx, s, dir, o, argv, "SUPER, READ_ONLY ADMIN")
 }
 
-// mysql runs the mysqld that scripts/servers.sh unpacked, with that folder's own loader and libraries; so it needs no
-// chroot and no root.
+func mysqlRoot() string { return filepath.Join(cacheDir(), "mysql") }
+
+// unpackedMySQL is how to run a program of the MySQL that scripts/servers.sh unpacked: with that folder's own loader and
+// libraries, so that it needs no chroot and no root.
+func unpackedMySQL(program string) ([]string, error) {
+	root := mysqlRoot()
+	path := filepath.Join(root, program)
+	if _, err := os.Stat(path); err != nil {
+		return nil, &Missing{What: "MySQL"}
+	}
+	loaders, _ := filepath.Glob(filepath.Join(root, "lib*/ld-linux-*.so.*"))
+	libraries, _ := filepath.Glob(filepath.Join(root, "usr/lib/*-linux-gnu"))
+	if len(loaders) == 0 || len(libraries) == 0 {
+		return nil, fmt.Errorf("no loader or no libraries in %s", root)
+	}
+	return []string{loaders[0], "--library-path", strings.Join(libraries, ":"), path}, nil
+}
+
+// MySQLClient is the command line of MySQL's own client.
+func MySQLClient(t TB) []string {
+	t.Helper()
+	argv, err := unpackedMySQL("usr/bin/mysql")
+	if err != nil {
+		giveUp(t, err)
+	}
+	return append(argv, "--no-defaults")
+}
+
 func (f *Fleet) mysql(ctx context.Context, s *MySQLServer, o options) error {
-	root := filepath.Join(cacheDir(), "mysql")
-	mysqld := filepath.Join(root, "usr/sbin/mysqld")
-	if _, err := os.Stat(mysqld); err != nil {
-		return &Missing{What: "MySQL"}
+	base, err := unpackedMySQL("usr/sbin/mysqld")
+	if err != nil {
+		return err
 	}
 	dir, err := f.folder("mysql")
 	if err != nil {
 		return err
 	}
-	loaders, _ := filepath.Glob(filepath.Join(root, "lib*/ld-linux-*.so.*"))
-	libraries, _ := filepath.Glob(filepath.Join(root, "usr/lib/*-linux-gnu"))
-	if len(loaders) == 0 || len(libraries) == 0 {
-		return fmt.Errorf("no loader or no libraries in %s", root)
-	}
-	base := []string{
-		loaders[0], "--library-path", strings.Join(libraries, ":"), mysqld, "--no-defaults", "--user=" + owner(),
-		"--basedir=" + filepath.Join(root, "usr"), "--lc-messages-dir=" + filepath.Join(root, "usr/share/mysql"),
-		"--plugin-dir=" + filepath.Join(root, "usr/lib/mysql/plugin"),
-		"--character-sets-dir=" + filepath.Join(root, "usr/share/mysql/charsets"),
-	}
+	root := mysqlRoot()
+	base = append(base, "--no-defaults", "--user="+owner(),
+		"--basedir="+filepath.Join(root, "usr"), "--lc-messages-dir="+filepath.Join(root, "usr/share/mysql"),
+		"--plugin-dir="+filepath.Join(root, "usr/lib/mysql/plugin"),
+		"--character-sets-dir="+filepath.Join(root, "usr/share/mysql/charsets"))
 	initialize := append(base[:len(base):len(base)], "--initialize-insecure", "--datadir="+filepath.Join(dir, "data"))
 	if err := f.tool(ctx, dir, 0, 0, initialize...); err != nil {
 		return err

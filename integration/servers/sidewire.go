@@ -90,7 +90,7 @@ func (f *Fleet) Sidewire(ctx context.Context, config string) (*Sidewire, error) 
 
 // Write replaces the configuration file at once, so that no half of it is ever read. The process sees it by itself.
 func (s *Sidewire) Write(config string) error {
-	config = fmt.Sprintf("admin: {address: %q}\n%s", s.Admin, config)
+	config = fmt.Sprintf("admin: {address: %q, profiling: true}\n%s", s.Admin, config)
 	if err := os.WriteFile(s.File+".new", []byte(config), 0o644); err != nil {
 		return err
 	}

@@ -24,20 +24,21 @@ const requestFixed = 12
 // and Len is 12: nobody knows what a header of the future looks like.
 func ParseRequestHeader(b []byte, h *RequestHeader) error {
 	*h = RequestHeader{}
-	if len(b) < requestFixed {
-		if len(b) >= 4 {
-			h.Size = int32(binary.BigEndian.Uint32(b))
-		}
+	if len(b) < 4 {
 		return ErrShort
 	}
 	h.Size = int32(binary.BigEndian.Uint32(b))
+	// Judged before the rest arrived: of a frame too short for a header, nothing more will come.
+	if h.Size < requestFixed-4 {
+		return fmt.Errorf("malformed request: length %d is shorter than a header", h.Size)
+	}
+	if len(b) < requestFixed {
+		return ErrShort
+	}
 	h.Key = int16(binary.BigEndian.Uint16(b[4:]))
 	h.Version = int16(binary.BigEndian.Uint16(b[6:]))
 	h.CorrelationID = int32(binary.BigEndian.Uint32(b[8:]))
 	h.Len = requestFixed
-	if h.Size < requestFixed-4 {
-		return fmt.Errorf("malformed request: length %d is shorter than a header", h.Size)
-	}
 	end := min(len(b), int(h.Size)+4)
 	if !Known(h.Key, h.Version) {
 		return nil

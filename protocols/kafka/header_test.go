@@ -95,6 +95,7 @@ func TestBadHeaders(t *testing.T) {
 	for name, b := range map[string][]byte{
 		"negative length":          {0xff, 0xff, 0xff, 0xff, 0, 3, 0, 0, 0, 0, 0, 1},
 		"length below a header":    {0, 0, 0, 7, 0, 3, 0, 0, 0, 0, 0, 1},
+		"short and nothing after":  {0, 0, 0, 2, 0, 3},
 		"client id past the frame": {0, 0, 0, 10, 0, 3, 0, 0, 0, 0, 0, 1, 0, 9, 'x'},
 		"tags past the frame":      {0, 0, 0, 13, 0, 3, 0, 9, 0, 0, 0, 1, 0, 0, 1, 0, 200, 1},
 	} {

@@ -3,7 +3,6 @@ package kafka
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 )
 
 // ErrShort says that the input ends inside the thing being read; more bytes may complete it.
@@ -165,8 +164,4 @@ func appendCompactNullable(dst, s []byte) []byte {
 		return append(dst, 0)
 	}
 	return append(appendUvarint(dst, uint32(len(s)+1)), s...)
-}
-
-func malformed(key, version int16, what string) error {
-	return fmt.Errorf("malformed %s v%d: %s", Name(key), version, what)
 }
