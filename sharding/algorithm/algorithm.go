@@ -143,7 +143,7 @@ func contains(list []string, s string) bool {
 
 var constructors = map[string]func(p *props, now time.Time) *Algorithm{
 	"MOD": newMod, "HASH_MOD": newHashMod, "VOLUME_RANGE": newVolumeRange, "BOUNDARY_RANGE": newBoundaryRange,
-	"AUTO_INTERVAL": newAutoInterval, "INLINE": newInline,
+	"AUTO_INTERVAL": newAutoInterval, "INLINE": newInline, "INTERVAL": newInterval, "COMPLEX_INLINE": newComplexInline, "HINT_INLINE": newHintInline,
 }
 
 // New configures the algorithm of a type. now is the time a rule set is loaded: INTERVAL's default upper bound.

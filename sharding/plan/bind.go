@@ -29,15 +29,21 @@ func (st *Statement) Fits(text string, vars []scan.Var) bool {
 // Bind decides one execution: its routes, or why it is refused. out is overwritten.
 func (st *Statement) Bind(in *Input, out *Execution) {
 	out.Routes, out.Merge, out.Refusal, out.Affected, out.Key = out.Routes[:0], nil, nil, Sum, value.Value{}
+	h := in.Hint
+	if h == nil {
+		h = st.Hint
+	}
+	out.WriteOnly = h != nil && h.WriteOnly
 	switch {
+	case st.direct(in, out, h):
 	case st.Refusal != nil:
 		out.Refusal = st.Refusal
 	case st.insert != nil:
-		st.bindInsert(in, out)
+		st.bindInsert(in, out, h)
 	case len(st.groups) == 0:
 		st.bindTargets(in, out)
 	default:
-		st.bindGroups(in, out)
+		st.bindGroups(in, out, h)
 	}
 	if out.Refusal != nil {
 		out.Routes, out.Merge = out.Routes[:0], nil
@@ -63,8 +69,8 @@ func (st *Statement) sql(in *Input, out *Execution, picks []int) string {
 	return string(out.buf)
 }
 
-func (st *Statement) bindGroups(in *Input, out *Execution) {
-	d := decider{in: in, st: st, scratch: out.scratch}
+func (st *Statement) bindGroups(in *Input, out *Execution, h *Hint) {
+	d := decider{in: in, st: st, hint: h, scratch: out.scratch}
 	defer func() { out.scratch = d.scratch }()
 	if st.all {
 		st.everywhere(in, out)
@@ -72,6 +78,9 @@ func (st *Statement) bindGroups(in *Input, out *Execution) {
 	}
 	if len(st.groups) == 1 {
 		nodes := d.nodes(&st.groups[0])
+		if out.Refusal = d.refusal; out.Refusal != nil {
+			return
+		}
 		st.spread(in, out, nodes, &d)
 		return
 	}
@@ -81,6 +90,9 @@ func (st *Statement) bindGroups(in *Input, out *Execution) {
 	for i := range st.groups {
 		g := &st.groups[i]
 		nodes := d.nodes(g)
+		if out.Refusal = d.refusal; out.Refusal != nil {
+			return
+		}
 		n := nodes.Next(0)
 		if n >= 0 && nodes.Next(n+1) >= 0 {
 			out.Refusal = st.scatter
@@ -157,7 +169,7 @@ func (st *Statement) spread(in *Input, out *Execution, nodes algorithm.Set, d *d
 	case st.scatter != nil:
 		out.Refusal = st.scatter
 		return
-	case g.table.Audit && nodes.Len() == len(g.table.Nodes) && g.cond == nil && !(in.Hint != nil && g.table.AuditHint && in.Hint.disables(g.table.Auditors)):
+	case g.table.Audit && nodes.Len() == len(g.table.Nodes) && g.cond == nil && !(d.hint != nil && g.table.AuditHint && d.hint.disables(g.table.Auditors)):
 		out.Refusal = unsupported("the audit of table "+g.table.Name+" demands a condition on a sharding column", oneShardWay)
 		return
 	}
@@ -217,27 +229,18 @@ func countable(v value.Value) bool {
 	return v.Kind == value.Uint || v.Kind == value.Int && v.Int64() >= 0
 }
 
-func (h *Hint) disables(auditors []string) bool {
-	for _, a := range auditors {
-		if !containsText(h.DisableAudit, a) {
-			return false
-		}
-	}
-	return true
-}
-
 // rowRoute is one row of an INSERT and the node it goes to.
 type rowRoute struct {
 	node int
 	key  value.Value
 }
 
-func (st *Statement) bindInsert(in *Input, out *Execution) {
+func (st *Statement) bindInsert(in *Input, out *Execution, h *Hint) {
 	ins := st.insert
 	out.rows = out.rows[:0]
 	one := true
 	for i := range ins.rows {
-		r, refusal := st.routeRow(in, ins, &ins.rows[i])
+		r, refusal := st.routeRow(in, ins, &ins.rows[i], h)
 		if refusal != nil {
 			out.Refusal = refusal
 			return
@@ -271,7 +274,7 @@ func routed(routes []Route, node int) bool {
 }
 
 // routeRow decides the node of one row.
-func (st *Statement) routeRow(in *Input, ins *insertPlan, row *insertRow) (r rowRoute, refusal *Refusal) {
+func (st *Statement) routeRow(in *Input, ins *insertPlan, row *insertRow, h *Hint) (r rowRoute, refusal *Refusal) {
 	if ins.generate != nil {
 		if in.Keys == nil {
 			return r, unsupported("no key generator is running", "")
@@ -284,22 +287,26 @@ func (st *Statement) routeRow(in *Input, ins *insertPlan, row *insertRow) (r row
 	}
 	nodes := algorithm.NewSet(len(ins.table.Nodes))
 	nodes.Fill(len(ins.table.Nodes))
-	for i := range ins.keys {
+	if refusal = h.hinted(ins.table, nodes); refusal != nil {
+		return r, refusal
+	}
+	for i := 0; i < len(ins.keys); {
 		k := &ins.keys[i]
-		v := r.key
-		if o := &row.values[i]; o.kind != generated {
-			var ok bool
-			if v, ok = o.get(in, st.mode); !ok {
-				return r, unsupported("the value of sharding column "+k.column+" is not known", "")
+		n := len(k.strategy.Columns)
+		var buf [4]value.Value
+		vs := buf[:0]
+		for j := i; j < i+n; j++ {
+			v, refusal := st.rowValue(in, &ins.keys[j], &row.values[j], r.key)
+			if refusal != nil {
+				return r, refusal
 			}
+			vs = append(vs, v)
 		}
-		if v, refusal = k.convert(v); refusal != nil {
-			return r, refusal
-		}
-		target, err := st.exact(k, v)
+		i += n
+		target, err := exact(k.strategy, vs)
 		if err != nil {
 			return r, &Refusal{CodeNoPartition, "HY000", fmt.Sprintf("table %s has no shard for value %s of sharding column %s: %v",
-				ins.table.Name, v.AppendLiteral(nil), k.column, err), ""}
+				ins.table.Name, vs[0].AppendLiteral(nil), list(k.strategy.Columns), err), ""}
 		}
 		if k.database {
 			nodes.And(ins.table.DatabaseMask(target))
@@ -314,11 +321,29 @@ func (st *Statement) routeRow(in *Input, ins *insertPlan, row *insertRow) (r row
 	return r, nil
 }
 
-func (st *Statement) exact(k *insertKey, v value.Value) (int, error) {
-	if k.strategy.Standard == nil {
-		return 0, errors.New("only standard strategies take rows")
+// rowValue returns a sharding value of a row as its column will hold it.
+func (st *Statement) rowValue(in *Input, k *insertKey, o *operand, key value.Value) (value.Value, *Refusal) {
+	v := key
+	if o.kind != generated {
+		var ok bool
+		if v, ok = o.get(in, st.mode); !ok {
+			return v, unsupported("the value of sharding column "+k.column+" is not known", "")
+		}
 	}
-	target, _, err := k.strategy.Standard.Exact(v)
+	return k.convert(v)
+}
+
+func exact(s *rule.Strategy, vs []value.Value) (int, error) {
+	var target int
+	var err error
+	switch {
+	case s.Standard != nil:
+		target, _, err = s.Standard.Exact(vs[0])
+	case s.Complex != nil:
+		target, _, err = s.Complex.Exact(vs)
+	default:
+		err = errors.New("only a hint decides")
+	}
 	return target, err
 }
 

@@ -29,9 +29,10 @@ type conditionOp uint8
 const (
 	condAnd conditionOp = iota
 	condOr
-	condIn    // column equals one of values
-	condRange // lower < column < upper
-	condNone  // never true
+	condIn      // column equals one of values
+	condRange   // lower < column < upper
+	condNone    // never true
+	condComplex // kids hold the values of a complex strategy's columns
 )
 
 // conditions builds the condition of every group.
@@ -50,6 +51,12 @@ func (a *analysis) all(list []ast.ExprNode, b *block, g int) *condition {
 	and := &condition{op: condAnd}
 	for _, e := range list {
 		if c := a.condition(e, b, g); c != nil {
+			and.kids = append(and.kids, c)
+		}
+	}
+	first := a.st.groups[g].table
+	for _, s := range [...]*rule.Strategy{&first.Database, &first.Table} {
+		if c := a.complexCondition(s, s == &first.Database, list, b, g); c != nil {
 			and.kids = append(and.kids, c)
 		}
 	}
@@ -280,4 +287,69 @@ func feeds(s, first *rule.Strategy, column string) (*rule.Strategy, int) {
 		}
 	}
 	return nil, 0
+}
+
+// complexCondition collects the values of a complex strategy's columns from conjuncts; nil when one has none.
+func (a *analysis) complexCondition(s *rule.Strategy, database bool, list []ast.ExprNode, b *block, g int) *condition {
+	if s.Complex == nil {
+		return nil
+	}
+	c := &condition{op: condComplex}
+	if database {
+		c.database = s
+	} else {
+		c.table = s
+	}
+	for _, column := range s.Columns {
+		k := a.columnValues(column, list, b, g)
+		if k == nil {
+			return nil
+		}
+		c.kids = append(c.kids, k)
+	}
+	return c
+}
+
+// columnValues finds column = x or column IN (...) among conjuncts, for a column of group g's first table.
+func (a *analysis) columnValues(column string, list []ast.ExprNode, b *block, g int) *condition {
+	first := a.st.groups[g].refs[0]
+	is := func(e ast.ExprNode) bool {
+		k, ok := a.column(e, b)
+		return ok && a.equal.find(k) == a.equal.find(columnKey{first, column})
+	}
+	for _, e := range list {
+		c := &condition{op: condIn, column: column, schema: first.schema.Column(column)}
+		switch x := e.(type) {
+		case *ast.BinaryOperationExpr:
+			l, r := x.L, x.R
+			if !is(l) {
+				l, r = r, l
+			}
+			if x.Op != opcode.EQ || !is(l) {
+				continue
+			}
+			o, ok := a.operand(r)
+			if !ok {
+				continue
+			}
+			c.values = []operand{o}
+			return c
+		case *ast.PatternInExpr:
+			if x.Not || x.Sel != nil || !is(x.Expr) {
+				continue
+			}
+			for _, v := range x.List {
+				o, ok := a.operand(v)
+				if !ok {
+					c.values = nil
+					break
+				}
+				c.values = append(c.values, o)
+			}
+			if len(c.values) > 0 {
+				return c
+			}
+		}
+	}
+	return nil
 }

@@ -16,6 +16,8 @@ type decider struct {
 	st      *Statement
 	scratch []uint64
 	used    int
+	hint    *Hint
+	refusal *Refusal
 	ranged  bool // an INLINE algorithm met a range its rule does not allow
 }
 
@@ -36,6 +38,11 @@ func (d *decider) nodes(g *group) algorithm.Set {
 	n := len(g.table.Nodes)
 	out := d.set(n)
 	out.Fill(n)
+	for _, r := range g.refs {
+		if refusal := d.hint.hinted(r.rule, out); refusal != nil {
+			d.refusal = refusal
+		}
+	}
 	if g.cond != nil {
 		d.eval(g.cond, g.table, out)
 	}
@@ -60,6 +67,13 @@ func (d *decider) eval(c *condition, t *rule.Table, out algorithm.Set) {
 			any.Or(one)
 		}
 		copy(out, any)
+	case condComplex:
+		if c.database != nil {
+			d.evalComplex(c, t, c.database, t.DatabaseMask, out)
+		}
+		if c.table != nil {
+			d.evalComplex(c, t, c.table, t.TableMask, out)
+		}
 	case condIn:
 		if c.database != nil {
 			d.evalIn(c, t, c.database, t.DatabaseMask, out)
@@ -97,6 +111,51 @@ func (d *decider) evalIn(c *condition, t *rule.Table, s *rule.Strategy, mask fun
 		target, also, err := s.Standard.Exact(v)
 		if err != nil {
 			return // the algorithm cannot tell where such a value is: everywhere
+		}
+		any.Or(mask(target))
+		if also >= 0 {
+			any.Or(mask(also))
+		}
+	}
+	out.And(any)
+}
+
+// maxProduct bounds how many combinations of values a complex strategy is asked about.
+const maxProduct = 10_000
+
+// evalComplex asks a complex strategy about every combination of its columns' values.
+func (d *decider) evalComplex(c *condition, t *rule.Table, s *rule.Strategy, mask func(int) algorithm.Set, out algorithm.Set) {
+	product := 1
+	for _, k := range c.kids {
+		if product *= len(k.values); product > maxProduct || product == 0 {
+			return
+		}
+	}
+	any := d.set(len(t.Nodes))
+	vs := make([]value.Value, len(c.kids))
+combinations:
+	for n := range product {
+		for i, k := range c.kids {
+			v, ok := k.values[n%len(k.values)].get(d.in, d.st.mode)
+			n /= len(k.values)
+			if !ok {
+				return
+			}
+			if v.IsNull() {
+				continue combinations
+			}
+			v, fate := convert(v, k.schema, s)
+			switch fate {
+			case nowhere:
+				continue combinations
+			case anywhere:
+				return
+			}
+			vs[i] = v
+		}
+		target, also, err := s.Complex.Exact(vs)
+		if err != nil {
+			return
 		}
 		any.Or(mask(target))
 		if also >= 0 {

@@ -24,6 +24,7 @@ type Statement struct {
 	Kind    Kind
 	Tables  []string // logical tables, each once
 	Refusal *Refusal // not nil: refused whatever the values are
+	Hint    *Hint    // what a hint in the text said; nil without one
 
 	planner *Planner
 	mode    scan.Mode
@@ -65,7 +66,7 @@ type Input struct {
 	Vars []scan.Var    // Text's literals, from scan.Result.Vars
 	Args []value.Value // parameters of a prepared statement
 	Keys KeySource     // makes generated keys; needed when a rule generates some
-	Hint *Hint         // nil: none
+	Hint *Hint         // nil: what the text's own hint says
 }
 
 // KeySource makes the next generated key of a generator that a rule names.
@@ -81,7 +82,10 @@ type Execution struct {
 	// Affected says how affected rows of several routes join.
 	Affected Affected
 	// Key is the first generated key of an INSERT, what LAST_INSERT_ID() must return; NULL if none.
-	Key     value.Value
+	Key value.Value
+	// WriteOnly: a hint demands that reads go to the writer.
+	WriteOnly bool
+
 	spec    merge.Spec
 	scratch []uint64
 	buf     []byte
@@ -111,16 +115,6 @@ type Route struct {
 type Arg struct {
 	Index int         // index into Input.Args, or -1
 	Value value.Value // when Index is -1
-}
-
-// Hint is what a SHARDINGSPHERE_HINT comment said.
-type Hint struct {
-	DatabaseValues map[string]value.Value // by lower-case table name; "" for all
-	TableValues    map[string]value.Value
-	DataSource     string
-	WriteOnly      bool
-	SkipRewrite    bool
-	DisableAudit   []string
 }
 
 // Refusal is why a statement is not run, in MySQL's terms.
