@@ -41,6 +41,9 @@ func TestDifferential(t *testing.T) {
 			t.Fatal(err)
 		}
 		if i%500 == 499 {
+			if i%10_000 == 9_999 {
+				t.Logf("%d: %d wrong, %d answers", i+1, len(r.Report.Wrong), r.Report.Answers)
+			}
 			if err := r.Checksum(); err != nil {
 				t.Fatal(err)
 			}

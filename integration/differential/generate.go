@@ -13,7 +13,6 @@ type Generator struct {
 	r      *rand.Rand
 	nextID int64
 
-	b        strings.Builder
 	prepared bool
 	args     []value.Value
 }
