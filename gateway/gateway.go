@@ -286,6 +286,11 @@ func (g *Gateway) Close(ctx context.Context) {
 	for _, a := range *g.living.Load() {
 		a.close()
 	}
+	for _, p := range g.protocols {
+		if c, ok := p.(host.Closer); ok {
+			c.Close()
+		}
+	}
 	closeAccess(g.access.Swap(nil))
 	if g.admin != nil {
 		flush, cancel := context.WithTimeout(context.Background(), flushTimeout)

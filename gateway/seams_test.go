@@ -405,6 +405,26 @@ drain: {timeout: %s}
 	}
 }
 
+func (f *fickle) Close() { f.note("protocol closed") }
+
+// What a protocol keeps for the whole process ends last, and once.
+func TestProtocolsAreClosedLast(t *testing.T) {
+	f := &fickle{}
+	g := startWith(t, f)
+	mustApply(t, g, fmt.Sprintf(`
+listeners: [{name: a, address: %q, fickle: {say: x, cluster: c}}]
+clusters: [{name: c, fickle: {}, endpoints: ["127.0.0.1:1"], health: {disabled: true}}]
+`, paths(t, 1)[0]))
+	for range 2 {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		g.Close(ctx)
+		cancel()
+	}
+	if got := strings.Join(f.updates, ", "); got != "listener a x, cluster closed, protocol closed" {
+		t.Fatalf("the protocol saw: %s", got)
+	}
+}
+
 func TestNothingIsAppliedAfterClose(t *testing.T) {
 	g := start(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)

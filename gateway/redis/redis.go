@@ -213,3 +213,11 @@ func (p *protocol) Listen(h host.Host, l *config.Listener) (listener.Handler, er
 	}
 	return r.listen(l)
 }
+
+// Close ends the loop, when nobody is left on it.
+func (p *protocol) Close() {
+	p.once.Do(func() {}) // whoever comes later finds none
+	if p.room != nil {
+		p.room.loop.Close()
+	}
+}
