@@ -204,6 +204,7 @@ func (t *transition) commit() {
 	g := t.g
 	g.snapshot.Store(t.s)
 	g.memory.configure(g, t.s.Memory)
+	g.configureTelemetry(t.s.Telemetry)
 	if before := g.access.Swap(t.access); before != t.access {
 		closeAccess(before)
 	}

@@ -33,6 +33,7 @@ type Gateway struct {
 	language  config.Language
 	protocols map[string]Protocol
 	metrics   *telemetry.Registry
+	told      *telemetry.Statements
 	started   time.Time
 	ending    context.Context // done when Close begins
 	end       context.CancelFunc
@@ -94,6 +95,7 @@ func New(logs *telemetry.Logs, protocols ...Protocol) *Gateway {
 		logs: logs, log: logs.Logger("gateway"), protocols: map[string]Protocol{}, started: time.Now(), metrics: telemetry.NewRegistry(),
 		listeners: map[string]*bound{}, views: map[string]func() any{},
 	}
+	g.told = telemetry.NewStatements(g.metrics, g.Access)
 	g.ending, g.end = context.WithCancel(context.Background())
 	g.last, g.cut = context.WithCancel(context.Background())
 	g.living.Store(&map[string]*attached{})
@@ -208,6 +210,9 @@ func (g *Gateway) Metrics() *telemetry.Registry { return g.metrics }
 
 // Access is the access log; nil, which takes everything and writes nothing, while there is none.
 func (g *Gateway) Access() *telemetry.AccessLog { return g.access.Load() }
+
+// Statements is where sessions tell of every statement that ended.
+func (g *Gateway) Statements() *telemetry.Statements { return g.told }
 
 // Logs makes loggers and changes their levels.
 func (g *Gateway) Logs() *telemetry.Logs { return g.logs }

@@ -34,6 +34,7 @@ type Source interface {
 	Listeners() []*listener.Listener
 	Views() map[string]func() any
 	Metrics() *telemetry.Registry
+	Statements() *telemetry.Statements
 	Logs() *telemetry.Logs
 	Started() time.Time
 }
@@ -102,6 +103,8 @@ func New(o Options) *Server {
 		{path: "/metrics", help: "metrics for Prometheus", handle: metrics.ServeHTTP},
 		{path: "/stats", help: "counters under Envoy's names; ?usedonly, ?filter=REGEX, ?format=json|prometheus", handle: s.stats},
 		{path: "/stats/prometheus", help: "the same as /metrics", handle: metrics.ServeHTTP},
+		{path: "/digests", help: "forms of statements by the time they took; ?limit=N", handle: s.digests},
+		{path: "/slow", help: "slow statements of late, the latest first; ?limit=N", handle: s.slow},
 		{path: "/views", help: "names of what the protocols show", handle: s.views},
 		{path: "/views/{name}", help: "one view as JSON", handle: s.view},
 		{path: "/logging", help: "levels of the loggers; POST ?level=LEVEL or ?paths=NAME:LEVEL,... or ?NAME=LEVEL changes them", handle: s.logging},

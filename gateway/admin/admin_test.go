@@ -51,16 +51,18 @@ type process struct {
 	clusters  []*cluster.Cluster
 	listeners []*listener.Listener
 	metrics   *telemetry.Registry
+	told      *telemetry.Statements
 	logs      *telemetry.Logs
 	started   time.Time
 }
 
-func (p *process) Snapshot() *config.Snapshot      { return p.snapshot }
-func (p *process) Clusters() []*cluster.Cluster    { return p.clusters }
-func (p *process) Listeners() []*listener.Listener { return p.listeners }
-func (p *process) Metrics() *telemetry.Registry    { return p.metrics }
-func (p *process) Logs() *telemetry.Logs           { return p.logs }
-func (p *process) Started() time.Time              { return p.started }
+func (p *process) Snapshot() *config.Snapshot        { return p.snapshot }
+func (p *process) Clusters() []*cluster.Cluster      { return p.clusters }
+func (p *process) Listeners() []*listener.Listener   { return p.listeners }
+func (p *process) Metrics() *telemetry.Registry      { return p.metrics }
+func (p *process) Statements() *telemetry.Statements { return p.told }
+func (p *process) Logs() *telemetry.Logs             { return p.logs }
+func (p *process) Started() time.Time                { return p.started }
 func (p *process) Views() map[string]func() any {
 	return map[string]func() any{"sessions": func() any { return []string{"one"} }}
 }
@@ -102,6 +104,7 @@ func newFixture(t *testing.T) *fixture {
 		t.Fatal(err)
 	}
 	p := &process{snapshot: snapshot, metrics: telemetry.NewRegistry(), logs: logs, started: time.Now().Add(-90 * time.Second)}
+	p.told = telemetry.NewStatements(p.metrics, func() *telemetry.AccessLog { return nil })
 	log := logs.Logger("admin")
 	logs.Logger("mysql")
 	for _, c := range snapshot.Clusters() {

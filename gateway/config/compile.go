@@ -72,6 +72,7 @@ func (l Language) Compile(m *Model, prev *Snapshot) (*Snapshot, []Problem) {
 			add(Path("admin.address").Problem("%s", bad))
 		}
 	}
+	add(checkTelemetry(&m.Telemetry, "telemetry")...)
 	if len(problems) > 0 {
 		return nil, problems
 	}

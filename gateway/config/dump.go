@@ -18,7 +18,8 @@ func (s *Snapshot) Dump() map[string]any {
 	}
 	out := map[string]any{
 		"version": s.Version, "node": dump(reflect.ValueOf(s.Node)), "admin": dump(reflect.ValueOf(s.Admin)), "access_log": dump(reflect.ValueOf(s.AccessLog)),
-		"drain": dump(reflect.ValueOf(s.Drain)), "memory": dump(reflect.ValueOf(s.Memory)), "listeners": listeners, "clusters": clusters,
+		"drain": dump(reflect.ValueOf(s.Drain)), "memory": dump(reflect.ValueOf(s.Memory)),
+		"telemetry": dump(reflect.ValueOf(s.Telemetry)), "listeners": listeners, "clusters": clusters,
 	}
 	for _, r := range s.Resources() {
 		list, _ := out[r.Kind].([]any)

@@ -60,6 +60,10 @@ func (l Language) DecodeModel(n *yaml.Node, origin Origin, env *Env) (*Model, []
 			d.top(m, key, value, l)
 		}
 	})
+	if o := m.Telemetry.OTLP; o != nil && o.TLS != nil {
+		o.TLS.certPEM = d.pem("telemetry.otlp.tls.cert", o.TLS.Cert)
+		o.TLS.caPEM = d.pem("telemetry.otlp.tls.ca", o.TLS.CA)
+	}
 	if len(d.problems) > 0 {
 		return nil, d.problems
 	}

@@ -12,6 +12,7 @@ type Model struct {
 	Drain     Drain     `yaml:"drain" doc:"How the process ends."`
 	Memory    Memory    `yaml:"memory" doc:"How much memory the process may take."`
 	XDS       XDS       `yaml:"xds" doc:"Control planes that send listeners, clusters and rules beside those of this file."`
+	Telemetry Telemetry `yaml:"telemetry" doc:"What is counted, kept and sent of the traffic."`
 	Listeners []*Listener
 	Clusters  []*Cluster
 	Resources []*Resource
@@ -30,6 +31,7 @@ func (m *Model) SetDefaults() {
 	m.AccessLog.Sample = 1
 	m.Drain = Drain{Mode: "gateway", Timeout: Duration(30e9), Grace: Duration(5e9)}
 	m.Memory.Share = 0.9
+	m.Telemetry.SetDefaults()
 }
 
 // Node is who and where this process is.

@@ -15,6 +15,7 @@ type Snapshot struct {
 	AccessLog AccessLog
 	Drain     Drain
 	Memory    Memory
+	Telemetry Telemetry
 	Files     []string
 
 	// Version identifies the content: equal versions mean equal configurations, within one process.
@@ -84,11 +85,11 @@ func newHash() hash.Hash64 {
 
 func newSnapshot(m *Model, prev *Snapshot) *Snapshot {
 	s := &Snapshot{
-		Node: m.Node, Admin: m.Admin, AccessLog: m.AccessLog, Drain: m.Drain, Memory: m.Memory, Files: m.Files,
+		Node: m.Node, Admin: m.Admin, AccessLog: m.AccessLog, Drain: m.Drain, Memory: m.Memory, Telemetry: m.Telemetry, Files: m.Files,
 		clusters: map[string]*Cluster{}, places: map[string]int{}, resources: map[string]*Resource{},
 	}
 	all := newHash()
-	writeValue(all, reflect.ValueOf([]any{m.Node, m.Admin, m.AccessLog, m.Drain, m.Memory}))
+	writeValue(all, reflect.ValueOf([]any{m.Node, m.Admin, m.AccessLog, m.Drain, m.Memory, m.Telemetry}))
 	for i, c := range m.Clusters {
 		s.places[c.Name] = i
 		c.Hash = contentHash(c)

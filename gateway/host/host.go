@@ -33,6 +33,8 @@ type Host interface {
 	Metrics() *telemetry.Registry
 	// Access is the access log. It may be nil, which takes everything and writes nothing; ask again for each entry.
 	Access() *telemetry.AccessLog
+	// Statements is where sessions tell of every statement that ended. Get a Recorder once a listener.
+	Statements() *telemetry.Statements
 	Log() *slog.Logger
 	Now() time.Time
 	// Rand is uniform and safe for concurrent use.

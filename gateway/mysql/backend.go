@@ -50,11 +50,12 @@ type backend struct {
 	broken    bool   // an answer ended in the middle, or something spoke unasked
 
 	idleSince time.Time
-	owner     uint64    // the session that used it last
-	foreign   bool      // before its present owner another session used it
-	cancelled bool      // somebody cancelled a statement on it
-	mode      scan.Mode // its first sql_mode, as far as it changes how a text is read
-	uses      uint64    // changes with every lease
+	owner     uint64        // the session that used it last
+	foreign   bool          // before its present owner another session used it
+	cancelled bool          // somebody cancelled a statement on it
+	mode      scan.Mode     // its first sql_mode, as far as it changes how a text is read
+	uses      uint64        // changes with every lease
+	spent     time.Duration // waited for it since the session began to
 }
 
 // dialBackend opens a connection to e and makes it ready for sessions of a class.

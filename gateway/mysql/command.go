@@ -4,7 +4,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/sidewire/sidewire/gateway/telemetry"
 	wire "github.com/sidewire/sidewire/protocols/mysql"
 	"github.com/sidewire/sidewire/sharding/scan"
 )
@@ -49,7 +48,7 @@ func (s *session) ended(start time.Time) {
 	s.begun, s.doing = time.Time{}, ""
 	s.mu.Unlock()
 	if s.record {
-		s.log(start, now.Sub(start))
+		s.observe(start, now)
 	}
 }
 
@@ -119,7 +118,7 @@ func (s *session) query(raw, body []byte, seq byte) error {
 	if err != nil {
 		return err
 	}
-	s.count(&e)
+	s.note(&e, sql, false)
 	switch {
 	case e.multi && !s.caps.Has(wire.MultiStatements):
 		return fault(codeSyntax, stateSyntax, "You have an error in your SQL syntax: several statements in one text, which this client did not ask to be allowed")
@@ -353,28 +352,4 @@ func (s *session) learnt(name string) (string, bool) {
 		}
 	}
 	return "", false
-}
-
-// count adds a statement to the metrics and decides whether the access log wants it.
-func (s *session) count(e *effect) {
-	s.handler.metrics.statements[e.class].Inc()
-	s.record = s.handler.host.Access() != nil
-	s.digest, s.verb = e.digest, e.verb
-}
-
-func (s *session) log(start time.Time, took time.Duration) {
-	access := s.handler.host.Access()
-	if !access.Wants(took, s.answer.err != nil) {
-		return
-	}
-	entry := telemetry.Entry{Time: start, Listener: s.handler.name, Protocol: name, Session: uint64(s.id), Client: s.conn.Client(),
-		User: s.authenticated(), Database: s.database, Operation: s.verb.String(), Target: s.terms.block.Cluster, Duration: took,
-		BytesOut: s.answer.sent, Rows: s.answer.reply.Rows}
-	if s.last != nil {
-		entry.Endpoint = s.last.pool.endpoint.Address()
-	}
-	if e := s.answer.err; e != nil {
-		entry.Code, entry.Error = itoa(e.Code), e.Message
-	}
-	access.Log(&entry)
 }

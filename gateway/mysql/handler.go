@@ -21,13 +21,14 @@ import (
 // handler is MySQL at work on one listener.
 type handler struct {
 	// Fixed at creation.
-	host    host.Host
-	name    string
-	watcher *socket.Watcher
-	metrics metrics
-	life    context.Context // of work that outlives a session: cancels and resets
-	stop    context.CancelFunc
-	idle    sync.WaitGroup
+	host     host.Host
+	name     string
+	watcher  *socket.Watcher
+	metrics  metrics
+	recorder *telemetry.Recorder
+	life     context.Context // of work that outlives a session: cancels and resets
+	stop     context.CancelFunc
+	idle     sync.WaitGroup
 
 	current  atomic.Pointer[terms]
 	draining atomic.Bool
@@ -65,6 +66,7 @@ func newHandler(h host.Host, l *config.Listener) (*handler, error) {
 	m := &handler{host: h, name: l.Name, watcher: w, sessions: map[uint32]*session{}}
 	m.life, m.stop = context.WithCancel(context.Background())
 	m.metrics = newMetrics(h.Metrics(), l.Name)
+	m.recorder = h.Statements().Recorder(l.Name, name, describe)
 	if err := m.Update(l); err != nil {
 		w.Close()
 		return nil, err

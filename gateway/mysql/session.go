@@ -11,6 +11,7 @@ import (
 
 	"github.com/sidewire/sidewire/gateway/listener"
 	"github.com/sidewire/sidewire/gateway/socket"
+	"github.com/sidewire/sidewire/gateway/telemetry"
 	wire "github.com/sidewire/sidewire/protocols/mysql"
 	"github.com/sidewire/sidewire/sharding/scan"
 )
@@ -51,9 +52,8 @@ type session struct {
 	nonce     []byte // of the greeting: COM_CHANGE_USER proves itself with it
 	answer    answer // of the command that runs
 	newPin    string // the pin that the command that runs added
-	record    bool   // the access log is on
-	digest    uint64
-	verb      scan.Verb
+	record    bool   // the command is a statement
+	told      telemetry.Statement
 
 	active atomic.Int64 // when the last command began or ended, in nanoseconds; negative while one runs
 
@@ -220,7 +220,7 @@ func (s *session) wait(b *backend) error {
 	if s.ending != nil {
 		return s.ending
 	}
-	s.busy = b
+	s.busy, b.spent = b, 0
 	return nil
 }
 
@@ -230,6 +230,7 @@ func (s *session) waited(b *backend) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.busy = nil
+	s.spent(b)
 	for s.canceled > 0 {
 		s.settled.Wait()
 		b.cancelled = true

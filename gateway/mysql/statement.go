@@ -213,7 +213,7 @@ func (s *session) execute(body []byte, seq byte) error {
 		return fault(codeWrongArguments, stateGeneral, "Incorrect arguments to mysqld_stmt_execute")
 	}
 	e := p.effect
-	s.count(&e)
+	s.note(&e, p.sql, true)
 	if x.Flags&wire.CursorFlags != 0 {
 		e.pin = pinCursor
 	}

@@ -22,7 +22,7 @@ func (r *Registry) Describe(chan<- *prometheus.Desc) {}
 func (r *Registry) Collect(out chan<- prometheus.Metric) {
 	r.each(func(f *family, s *series) {
 		desc := prometheus.NewDesc(f.name, f.help, f.labels, nil)
-		if s.histogram == nil {
+		if !s.distributed() {
 			kind := prometheus.GaugeValue
 			if f.kind == KindCounter {
 				kind = prometheus.CounterValue
@@ -30,7 +30,7 @@ func (r *Registry) Collect(out chan<- prometheus.Metric) {
 			out <- prometheus.MustNewConstMetric(desc, kind, s.value(), s.values...)
 			return
 		}
-		read := s.histogram.Read()
+		read := s.read()
 		cumulative := make(map[float64]uint64, len(read.Bounds))
 		var below uint64
 		for i, bound := range read.Bounds {
@@ -39,6 +39,17 @@ func (r *Registry) Collect(out chan<- prometheus.Metric) {
 		}
 		out <- prometheus.MustNewConstHistogram(desc, read.Count, read.Sum, cumulative, s.values...)
 	})
+}
+
+// distributed reports whether a series is a histogram.
+func (s *series) distributed() bool { return s.histogram != nil || s.reading != nil }
+
+// read reads a histogram.
+func (s *series) read() Reading {
+	if s.reading != nil {
+		return s.reading()
+	}
+	return s.histogram.Read()
 }
 
 // value reads a series that is no histogram.
@@ -71,6 +82,9 @@ func (r *Registry) each(visit func(*family, *series)) {
 	r.mu.RLock()
 	for _, f := range r.families {
 		for _, s := range f.series {
+			if !r.development.Load() && unstable(f, s) {
+				continue
+			}
 			all = append(all, pair{f, *s})
 		}
 	}

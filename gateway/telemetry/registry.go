@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // Kind is what a family of metrics is.
@@ -27,6 +28,8 @@ type Registry struct {
 	families map[string]*family
 	stats    map[string]func() int64 // Envoy's names, for /stats
 	before   []func()                // called ahead of every reading
+
+	development atomic.Bool
 }
 
 type family struct {
@@ -43,6 +46,7 @@ type series struct {
 	gauge     *Gauge
 	function  func() float64
 	histogram *Histogram
+	reading   func() Reading
 }
 
 // NewRegistry returns an empty registry.
@@ -96,7 +100,36 @@ func (r *Registry) Histogram(name, help string, bounds []float64, labels ...stri
 	if strings.HasSuffix(name, "_seconds") {
 		scale = 1e9
 	}
-	return r.resolve(name, help, KindHistogram, labels, func(s *series) { s.histogram = newHistogram(bounds, scale) }).histogram
+	return written(name, r.resolve(name, help, KindHistogram, labels, func(s *series) { s.histogram = newHistogram(bounds, scale) }).histogram)
+}
+
+// HistogramFunc registers a histogram that is read when somebody looks: the counts of a room that has its own, or a histogram
+// under a second name. A later one replaces it.
+func (r *Registry) HistogramFunc(name, help string, f func() Reading, labels ...string) {
+	s := r.resolve(name, help, KindHistogram, labels, func(s *series) { s.reading = f })
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s.reading == nil {
+		panic(fmt.Sprintf("telemetry: %s with these labels is not read by a function", name))
+	}
+	s.reading = f
+}
+
+// ShowDevelopment decides whether the names are shown that OpenTelemetry's conventions still have in development and may change:
+// messaging, Redis, and all of the databases' but the duration.
+func (r *Registry) ShowDevelopment(on bool) { r.development.Store(on) }
+
+// unstable reports whether a series has a name that is still in development (semantic conventions 1.44).
+func unstable(f *family, s *series) bool {
+	switch {
+	case strings.HasPrefix(f.name, "messaging_"):
+		return true
+	case !strings.HasPrefix(f.name, "db_"):
+		return false
+	case f.name != "db_client_operation_duration_seconds":
+		return true
+	}
+	return f.carries(s, []string{"db_system_name"}, []string{"redis"})
 }
 
 // Delete drops every metric that carries all of the given labels, when what they name is gone. Whoever still holds one may
@@ -183,7 +216,7 @@ func (r *Registry) resolve(name, help string, kind Kind, labels []string, fill f
 		s = &series{values: values}
 		f.series[key] = s
 	}
-	if s.counter == nil && s.gauge == nil && s.histogram == nil && s.function == nil {
+	if s.counter == nil && s.gauge == nil && s.histogram == nil && s.function == nil && s.reading == nil {
 		fill(s)
 	}
 	return s

@@ -89,6 +89,9 @@ var verbs = [verbCount]struct {
 
 func (v Verb) String() string { return verbs[v].word }
 
+// Known reports whether v is one of the verbs above.
+func Known(v Verb) bool { return v < verbCount }
+
 func verbOf(word string) Verb {
 	if len(word) > 10 || len(word) < 2 {
 		return NoVerb
