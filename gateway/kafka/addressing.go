@@ -28,6 +28,7 @@ type door struct {
 	end     context.CancelFunc
 	ended   chan struct{}
 	metrics *metrics
+	topics  *topics
 
 	config   atomic.Pointer[config.Listener]
 	accounts accounts
@@ -53,6 +54,11 @@ func newDoor(h host.Host, l *config.Listener) (*door, error) {
 	d := &door{host: h, name: l.Name, address: l.Address, end: end, ended: make(chan struct{}), metrics: newMetrics(h.Metrics(), l.Name),
 		lives: map[*session]struct{}{}, places: map[int32]*place{}, taken: map[string]int32{}, failed: map[int32]bool{}}
 	d.config.Store(l)
+	limit := 500
+	if f := d.block().Topics; f != nil {
+		limit = f.Limit
+	}
+	d.topics = newTopics(h.Metrics(), l.Name, limit)
 	go d.run(ctx)
 	return d, nil
 }

@@ -21,11 +21,21 @@ type ListenerBlock struct {
 	Stall      config.Duration `yaml:"stall_timeout" doc:"How long a frame that has begun may make no progress." default:"60s"`
 	InFlight   int             `yaml:"max_in_flight" min:"1" max:"65536" doc:"Requests of one connection under way; reading stops when they are reached." default:"1024"`
 
-	Authentication  string          `yaml:"authentication" enum:"pass-through|originate|terminate" doc:"pass-through: clients authenticate to the brokers. originate: clients do not authenticate, sidewire does with the cluster's sasl. terminate: clients authenticate to sidewire as one of users, sidewire to the brokers." default:"pass-through"`
-	Users           []User          `yaml:"users" doc:"Who may connect, with terminate."`
-	Mechanisms      []string        `yaml:"mechanisms" doc:"What clients may authenticate with, with terminate; empty: PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512."`
+	Authentication string        `yaml:"authentication" enum:"pass-through|originate|terminate" doc:"pass-through: clients authenticate to the brokers. originate: clients do not authenticate, sidewire does with the cluster's sasl. terminate: clients authenticate to sidewire as one of users, sidewire to the brokers." default:"pass-through"`
+	Users          []User        `yaml:"users" doc:"Who may connect, with terminate."`
+	Mechanisms     []string      `yaml:"mechanisms" doc:"What clients may authenticate with, with terminate; empty: PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512."`
+	Topics         *TopicFigures `yaml:"topics" doc:"Count bytes, records and errors by topic and lag by group. Bodies are then walked instead of passed unseen."`
+
 	SessionLifetime config.Duration `yaml:"session_lifetime" doc:"After so long a client must authenticate again (KIP-368), with terminate; 0: never."`
 }
+
+// TopicFigures turn on figures by topic.
+type TopicFigures struct {
+	Limit int `yaml:"limit" min:"1" max:"100000" doc:"Topics, and pairs of group and topic, with series of their own; what comes later is counted together." default:"500"`
+}
+
+// SetDefaults fills what a file leaves out.
+func (f *TopicFigures) SetDefaults() { f.Limit = 500 }
 
 // User is a client's account at sidewire.
 type User struct {

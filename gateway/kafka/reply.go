@@ -7,6 +7,9 @@ import (
 	"io"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sidewire/sidewire/gateway/telemetry"
 	"github.com/sidewire/sidewire/protocols/kafka"
 )
 
@@ -60,9 +63,26 @@ func (s *session) finish(e *kafka.Inflight, size int64) {
 	s.unflushed = true
 	s.moved.Signal()
 	s.mu.Unlock()
-	if e.Key >= 0 {
-		s.door.metrics.response(e.Key, size, time.Duration(s.rep.woke.UnixNano()-e.Started))
+	if e.Key < 0 {
+		return
 	}
+	took := time.Duration(s.rep.woke.UnixNano() - e.Started)
+	s.door.metrics.response(e.Key, size, took)
+	if access := s.door.host.Access(); access.Wants(took, false) {
+		s.log(access, e, size, took)
+	}
+}
+
+// log writes one request to the access log.
+func (s *session) log(access *telemetry.AccessLog, e *kafka.Inflight, size int64, took time.Duration) {
+	entry := telemetry.Entry{Time: time.Unix(0, e.Started), Listener: s.door.name, Protocol: name, Session: s.client.ID, Client: s.client.Client(),
+		Operation: kafka.Name(e.Key), Target: s.door.block().Cluster, Endpoint: s.target, Duration: took, Upstream: took, BytesOut: size}
+	s.mu.Lock()
+	if s.user != nil {
+		entry.User = s.user.Name
+	}
+	s.mu.Unlock()
+	access.Log(&entry)
 }
 
 // deliver runs after everything decided was written: answers made here that come next in turn follow it.
@@ -107,8 +127,15 @@ func (s *session) reply(e kafka.Inflight) (int64, error) {
 	switch {
 	case kafka.Rewritten(e.Key, e.Version):
 		return size, s.rewrite(&e, n, size)
-	case kafka.Walked(e.Key, e.Version):
+	case kafka.Walked(e.Key, e.Version), s.counted && (e.Key == kafka.Produce || e.Key == kafka.Fetch):
+		s.seen.key = e.Key
 		return size, s.walk(&e, n, size)
+	case s.counted && e.Key == kafka.OffsetCommit:
+		frame, err := s.whole(size)
+		if err != nil {
+			return 0, err
+		}
+		s.committed(&e, frame[n:])
 	}
 	return size, s.rep.pass(size)
 }
@@ -152,6 +179,13 @@ func (s *session) rewrite(e *kafka.Inflight, n int, size int64) error {
 	frame, err := s.whole(size)
 	if err != nil {
 		return err
+	}
+	if s.counted && e.Key == kafka.Metadata {
+		m := kmsg.NewPtrMetadataResponse()
+		m.Version = e.Version
+		if m.ReadFrom(frame[n:]) == nil {
+			s.door.topics.learn(m)
+		}
 	}
 	out := append(s.scratch[:0], frame[:n]...)
 	if e.Key == kafka.ApiVersions {

@@ -121,8 +121,20 @@ func (s *session) request(first bool) error {
 		if err != nil {
 			return err
 		}
-		if acks == 0 { // no response will come: an entry would wait for ever
-			return s.req.pass(size)
+		if acks != 0 { // otherwise no response will come: an entry would wait for ever
+			s.push(e)
+		}
+		if s.counted {
+			return s.walkProduce(h.Version, h.Len, size)
+		}
+		return s.req.pass(size)
+	case kafka.OffsetCommit:
+		if s.counted && size <= maxCounted {
+			n := h.Len // h.ClientID is not valid after a fill
+			if err := s.req.fill(int(size)); err != nil {
+				return fmt.Errorf("reading OffsetCommit: %w", unexpected(err))
+			}
+			s.noteCommit(e.CorrelationID, e.Version, s.req.ahead()[n:size])
 		}
 	case kafka.SASLHandshake:
 		if h.Version == 0 {
@@ -133,6 +145,18 @@ func (s *session) request(first bool) error {
 	}
 	s.push(e)
 	return s.req.pass(size)
+}
+
+// maxCounted bounds the commits that are read for a group's lag.
+const maxCounted = 1 << 20
+
+// walkProduce lets a Produce request pass and counts its records by topic.
+func (s *session) walkProduce(version int16, header int, size int64) error {
+	if err := s.walkerIn.Reset(kafka.Produce, version, false, size-int64(header)); err != nil {
+		return err
+	}
+	s.req.take(header)
+	return stream(&s.req, &s.walkerIn)
 }
 
 // acks reads how a Produce request wants to be answered.

@@ -10,7 +10,7 @@ func (s *session) offer(key int16, api kafka.API) (int16, bool) {
 	case kafka.CreateDelegationToken, kafka.RenewDelegationToken, kafka.ExpireDelegationToken, kafka.DescribeDelegation,
 		kafka.DescribeUserSCRAM, kafka.AlterUserSCRAM:
 		// They are about accounts at the brokers, which are not the ones clients have here.
-		return 0, s.door.block().Authentication != authTerminate
+		return api.Max, s.door.block().Authentication != authTerminate
 	}
 	return api.Max, true
 }

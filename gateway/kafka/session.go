@@ -78,18 +78,22 @@ type session struct {
 	req pump // owned by the request goroutine
 	rep pump // owned by the reply goroutine
 
-	tokens  int          // raw SASL frames still to come from the client; request goroutine
-	sasl    *saslServer  // where clients authenticate to sidewire; request goroutine
-	expires time.Time    // when the client must have authenticated again; request goroutine
-	renew   time.Time    // when the broker's side has to be made anew; request goroutine
-	walker  kafka.Walker // reply goroutine
-	scratch []byte       // reply goroutine
+	tokens       int          // raw SASL frames still to come from the client; request goroutine
+	sasl         *saslServer  // where clients authenticate to sidewire; request goroutine
+	expires      time.Time    // when the client must have authenticated again; request goroutine
+	renew        time.Time    // when the broker's side has to be made anew; request goroutine
+	walker       kafka.Walker // of responses; reply goroutine
+	walkerIn     kafka.Walker // of Produce requests; request goroutine
+	seen, seenIn tally        // what they count
+	counted      bool         // figures by topic are on for this session
+	scratch      []byte       // reply goroutine
 
 	mu        sync.Mutex // guards what follows
 	moved     sync.Cond  // an entry left, or replies ended
 	ring      *kafka.Ring
-	unflushed bool  // a response left the ring and is not wholly written
-	over      bool  // the reply goroutine has ended
+	unflushed bool // a response left the ring and is not wholly written
+	over      bool // the reply goroutine has ended
+	commits   []commit
 	user      *User // who the client proved to be; nil where nobody asks
 }
 
@@ -217,6 +221,13 @@ func (s *session) prepare() {
 	s.ring = kafka.NewRing(block.InFlight)
 	s.moved.L = &s.mu
 	stall := block.Stall.Std()
+	s.counted = block.Topics != nil
+	if s.counted {
+		s.seen = tally{topics: s.door.topics, sent: true}
+		s.seenIn = tally{topics: s.door.topics, key: kafka.Produce}
+		s.walker.Visitor, s.walker.CountRecords = &s.seen, true
+		s.walkerIn.Visitor, s.walkerIn.CountRecords = &s.seenIn, true
+	}
 	s.req = pump{src: s.down, dst: s.up, stall: stall, window: minWindow}
 	s.rep = pump{src: s.up, dst: s.down, stall: stall, window: minWindow, flushed: s.deliver}
 }
