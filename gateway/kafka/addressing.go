@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -47,6 +46,7 @@ type place struct {
 	port    int32
 	address string
 	socket  *listener.Listener // nil with SNI
+	absent  time.Time          // since when the broker is off the list; zero: it is on it. Guarded by the door's mu
 }
 
 func newDoor(h host.Host, l *config.Listener) (*door, error) {
@@ -134,37 +134,37 @@ func (d *door) run(ctx context.Context) {
 
 // look opens addresses for brokers that have none and closes those of brokers that left.
 func (d *door) look(u *upstream) (changed <-chan struct{}, missing bool) {
-	brokers, _, changed := u.known()
-	gone := d.gone(u)
+	brokers, changed := u.known()
 	for node := range brokers {
-		if slices.Contains(gone, node) {
-			continue // what is known of it stays, its address does not
-		}
 		if _, err := d.place(node); err != nil {
 			missing = true
 		}
 	}
-	d.closeGone(gone)
+	d.closeGone(brokers)
 	return changed, missing
 }
 
-// gone are the brokers that left longer ago than clients are given to notice.
-func (d *door) gone(u *upstream) []int32 {
-	grace := d.block().Brokers.Grace.Std()
-	return u.gone(d.host.Now().Add(-grace - 2*u.block().Refresh.Std()))
-}
-
-func (d *door) closeGone(gone []int32) {
-	for _, node := range gone {
-		d.mu.Lock()
-		p := d.places[node]
-		delete(d.places, node)
-		if p != nil {
-			delete(d.taken, p.address)
-		}
-		d.mu.Unlock()
-		if p != nil && p.socket != nil {
+// closeGone closes the addresses of brokers that have been off the list for the grace.
+func (d *door) closeGone(brokers map[int32]broker) {
+	now, grace := d.host.Now(), d.block().Brokers.Grace.Std()
+	var leaving []*place
+	d.mu.Lock()
+	for node, p := range d.places {
+		switch _, listed := brokers[node]; {
+		case listed:
+			p.absent = time.Time{}
+		case p.absent.IsZero():
+			p.absent = now
+		case now.Sub(p.absent) > grace:
 			d.host.Log().Info("Kafka broker left", "listener", d.name, "node", node, "address", p.address)
+			delete(d.places, node)
+			delete(d.taken, p.address)
+			leaving = append(leaving, p)
+		}
+	}
+	d.mu.Unlock()
+	for _, p := range leaving {
+		if p.socket != nil {
 			d.host.Unbind(p.socket)
 		}
 	}

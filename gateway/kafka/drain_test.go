@@ -72,8 +72,7 @@ func TestGoneBrokersStayGone(t *testing.T) {
 	cblock.SetDefaults()
 	cl := cluster.New(&config.Cluster{Name: "c", Block: cblock, Health: config.Health{Disabled: true}}, nil, cluster.Deps{Log: h.Log()})
 	defer cl.Close()
-	u := &upstream{host: h, cluster: cl, brokers: map[int32]broker{1: {node: 1}, 2: {node: 2}}, changed: make(chan struct{}),
-		listed: map[int32]time.Time{1: h.now, 2: h.now.Add(-time.Hour)}}
+	u := &upstream{host: h, cluster: cl, brokers: map[int32]broker{1: {node: 1}}, changed: make(chan struct{})}
 	d := &door{host: h, name: "first", address: "127.0.0.1:9092", places: map[int32]*place{}, taken: map[string]int32{}, failed: map[int32]bool{}}
 	d.config.Store(&config.Listener{Name: "second", Block: block})
 	for range 3 {
@@ -85,7 +84,13 @@ func TestGoneBrokersStayGone(t *testing.T) {
 	if h.owners[0] != "second" {
 		t.Fatalf("asked as %q", h.owners[0])
 	}
+	u.brokers = map[int32]broker{}
+	d.look(u)
+	if len(d.places) != 1 {
+		t.Fatal("closed without grace")
+	}
 	h.now = h.now.Add(time.Hour)
+	d.look(u)
 	d.look(u)
 	if len(d.places) != 0 {
 		t.Fatalf("%d addresses are still open", len(d.places))

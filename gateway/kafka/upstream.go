@@ -38,15 +38,13 @@ type upstream struct {
 
 	mu      sync.Mutex // guards what follows
 	brokers map[int32]broker
-	listed  map[int32]time.Time // when the cluster last listed a broker itself
-	looked  bool                // at least one complete look
-	changed chan struct{}       // closed at the next change
+	changed chan struct{} // closed at the next change
 }
 
 func newUpstream(h host.Host, c *cluster.Cluster) *upstream {
 	ctx, end := context.WithCancel(context.Background())
 	u := &upstream{host: h, cluster: c, end: end, ended: make(chan struct{}), wake: make(chan struct{}, 1),
-		brokers: map[int32]broker{}, listed: map[int32]time.Time{}, changed: make(chan struct{})}
+		brokers: map[int32]broker{}, changed: make(chan struct{})}
 	go u.run(ctx)
 	return u
 }
@@ -159,19 +157,26 @@ func (u *upstream) entries() []string {
 	return out
 }
 
+// learnAll takes the cluster's whole list. A broker that is not on it is down or gone; it is found again when it is back.
 func (u *upstream) learnAll(m *kmsg.MetadataResponse) {
-	now := u.host.Now()
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	changed := !u.looked
-	u.looked = true
+	changed := false
+	listed := map[int32]bool{}
 	for _, b := range m.Brokers {
 		rack := ""
 		if b.Rack != nil {
 			rack = *b.Rack
 		}
 		changed = u.put(broker{b.NodeID, b.Host, b.Port, rack}) || changed
-		u.listed[b.NodeID] = now
+		listed[b.NodeID] = true
+	}
+	for node, b := range u.brokers {
+		if !listed[node] {
+			u.host.Log().Info("Kafka broker not listed any more", "cluster", u.cluster.Name(), "node", node, "address", b.address())
+			delete(u.brokers, node)
+			changed = true
+		}
 	}
 	if changed {
 		u.announce()
@@ -187,7 +192,6 @@ func (u *upstream) learn(node int32, host string, port int32) {
 		return
 	}
 	u.put(broker{node, host, port, old.rack})
-	u.listed[node] = u.host.Now()
 	u.announce()
 }
 
@@ -210,23 +214,11 @@ func (u *upstream) announce() {
 	u.changed = make(chan struct{})
 }
 
-// known is a copy of what is known, whether a complete look succeeded yet, and a channel that closes at the next change.
-func (u *upstream) known() (brokers map[int32]broker, looked bool, changed <-chan struct{}) {
+// known is a copy of what is known, and a channel that closes at the next change.
+func (u *upstream) known() (brokers map[int32]broker, changed <-chan struct{}) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return maps.Clone(u.brokers), u.looked, u.changed
-}
-
-// gone lists brokers that the cluster has not listed since a moment.
-func (u *upstream) gone(since time.Time) (nodes []int32) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	for node, at := range u.listed {
-		if at.Before(since) {
-			nodes = append(nodes, node)
-		}
-	}
-	return nodes
+	return maps.Clone(u.brokers), u.changed
 }
 
 // find waits until a broker is known.

@@ -360,3 +360,40 @@ clusters:
 	}
 	consume(t, ctx, client(t, fmt.Sprintf("kafka.test:%d", first), append(opts, kgo.ConsumeTopics("orders"))...), 30)
 }
+
+// Trap 26: a broker that leaves keeps its address for the grace, then it closes; one that comes gets its own.
+func TestAddressesFollowTheCluster(t *testing.T) {
+	leak.Check(t)
+	c := fake(t, kfake.NumBrokers(2))
+	p := start(t, c.ListenAddrs(), "brokers: {ports: PORTS, grace: 1s}", "", "")
+	ctx := within(t, 30*time.Second)
+	if _, _, err := c.AddNode(7, 0); err != nil {
+		t.Fatal(err)
+	}
+	open := func() bool {
+		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", p.first+7))
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	}
+	for !open() {
+		if ctx.Err() != nil {
+			t.Fatal("the new broker has no address")
+		}
+		pause(ctx, 50*time.Millisecond)
+	}
+	if err := c.RemoveNode(7); err != nil {
+		t.Fatal(err)
+	}
+	p.logged(t, "not listed any more")
+	if !open() {
+		t.Error("closed without grace")
+	}
+	for open() {
+		if ctx.Err() != nil {
+			t.Fatal("the address of a broker that left stays open")
+		}
+		pause(ctx, 50*time.Millisecond)
+	}
+}
