@@ -73,7 +73,11 @@ func run(ctx context.Context, s *settings) error {
 			log.Error("watching configuration; only SIGHUP and restarts change it now", "error", err)
 		}
 	}()
-	log.Info("ready", "version", version, "config", g.Snapshot().Version, "after", time.Since(g.Started()).Round(time.Millisecond).String())
+	state := "ready"
+	if g.Synced() != nil {
+		state = "started, waiting for control plane"
+	}
+	log.Info(state, "version", version, "config", g.Snapshot().Version, "after", time.Since(g.Started()).Round(time.Millisecond).String())
 	<-ctx.Done()
 	stopWatching()
 	<-watching

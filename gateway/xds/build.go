@@ -136,6 +136,12 @@ func (b *build) cluster(it *item) {
 			return
 		}
 	}
+	if block, ok := body["redis"].(tree); ok && c.hashing != "" && block["hashing"] == nil {
+		block["hashing"] = c.hashing
+	} else if c.hashing != "" && !ok {
+		c.notes.add("lb_policy: its connections carry no key to hash; they are balanced")
+		b.notes["cluster "+it.name] = c.notes
+	}
 	if c.eds != "" {
 		e := b.store.items[EndpointType][c.eds]
 		switch {

@@ -16,11 +16,11 @@ const metadataKey = "sidewire"
 
 // clusterReading is a cluster as it was understood.
 type clusterReading struct {
-	body      tree
-	notes     notes
-	protocol  string // declared; empty: the listeners that name it tell
-	eds       string // the name of its endpoints' resource; empty: they are in body
-	endpoints int
+	body     tree
+	notes    notes
+	protocol string // declared; empty: the listeners that name it tell
+	eds      string // the name of its endpoints' resource; empty: they are in body
+	hashing  string // how a protocol that has keys spreads them
 }
 
 // readCluster says what a cluster means.
@@ -38,6 +38,9 @@ func readCluster(c *clusterv3.Cluster) (*clusterReading, error) {
 	if err := r.health(c.HealthChecks); err != nil {
 		return nil, err
 	}
+	if err := r.protection(c); err != nil {
+		return nil, err
+	}
 	if len(c.TransportSocketMatches) > 0 {
 		return nil, errors.New("transport_socket_matches: is not supported; use transport_socket")
 	}
@@ -52,12 +55,12 @@ func readCluster(c *clusterv3.Cluster) (*clusterReading, error) {
 		return nil, err
 	}
 	r.notes.rest("cluster", c, "name", "alt_stat_name", "type", "cluster_type", "eds_cluster_config", "load_assignment", "connect_timeout", "lb_policy", "load_balancing_policy",
-		"health_checks", "transport_socket", "typed_extension_protocol_options", "metadata")
+		"health_checks", "outlier_detection", "circuit_breakers", "upstream_connection_options", "common_lb_config", "transport_socket", "typed_extension_protocol_options", "metadata")
 	return r, nil
 }
 
-// discovery says where endpoints come from. Names are resolved by the cluster itself, so STRICT_DNS, LOGICAL_DNS and STATIC
-// are written alike.
+// discovery says where endpoints come from. Names are resolved by the cluster itself: of a STRICT_DNS name every address is
+// an endpoint, of a LOGICAL_DNS name the first is taken at each connect.
 func (r *clusterReading) discovery(c *clusterv3.Cluster) error {
 	if t := c.GetClusterType(); t != nil {
 		if t.Name != "envoy.clusters.redis" {
@@ -77,7 +80,10 @@ func (r *clusterReading) discovery(c *clusterv3.Cluster) error {
 			r.eds = c.Name
 		}
 		return nil
-	case clusterv3.Cluster_STATIC, clusterv3.Cluster_STRICT_DNS, clusterv3.Cluster_LOGICAL_DNS:
+	case clusterv3.Cluster_STATIC, clusterv3.Cluster_LOGICAL_DNS:
+		return r.static(c)
+	case clusterv3.Cluster_STRICT_DNS:
+		r.body["resolve"] = "all"
 		return r.static(c)
 	default:
 		return fmt.Errorf("type: %s is not supported", enumName(t))
@@ -89,26 +95,30 @@ func (r *clusterReading) static(c *clusterv3.Cluster) error {
 	if err != nil {
 		return fmt.Errorf("load_assignment: %w", err)
 	}
-	r.body["endpoints"], r.endpoints = list, len(list)
+	r.body["endpoints"] = list
 	return nil
+}
+
+// hashings are the policies that spread keys, by the names that a protocol with keys has for them.
+var hashings = map[string]string{
+	"RING_HASH": "ketama", "MAGLEV": "maglev",
+	"envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash": "ketama",
+	"envoy.extensions.load_balancing_policies.maglev.v3.Maglev":      "maglev",
 }
 
 // policies are Envoy's load-balancing policies by the file's names for them.
 var policies = map[string]string{
-	"ROUND_ROBIN": "round_robin", "LEAST_REQUEST": "least_requests", "RANDOM": "random", "RING_HASH": "ring", "MAGLEV": "maglev",
+	"ROUND_ROBIN": "round_robin", "LEAST_REQUEST": "least_requests", "RANDOM": "random",
 	"envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin":     "round_robin",
 	"envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest": "least_requests",
 	"envoy.extensions.load_balancing_policies.random.v3.Random":              "random",
-	"envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash":         "ring",
-	"envoy.extensions.load_balancing_policies.maglev.v3.Maglev":              "maglev",
 }
 
 // balance takes the first policy of the list that is known, as the protocol has it.
 func (r *clusterReading) balance(c *clusterv3.Cluster) error {
 	if c.LoadBalancingPolicy != nil {
 		for _, p := range c.LoadBalancingPolicy.Policies {
-			if name := policies[typeName(p.GetTypedExtensionConfig().GetTypedConfig().GetTypeUrl())]; name != "" {
-				r.body["balance"] = name
+			if r.policy(typeName(p.GetTypedExtensionConfig().GetTypedConfig().GetTypeUrl())) {
 				return nil
 			}
 		}
@@ -117,13 +127,23 @@ func (r *clusterReading) balance(c *clusterv3.Cluster) error {
 	switch p := c.LbPolicy; p {
 	case clusterv3.Cluster_CLUSTER_PROVIDED:
 	default:
-		name := policies[enumName(p)]
-		if name == "" {
+		if !r.policy(enumName(p)) {
 			return fmt.Errorf("lb_policy: %s is not supported", enumName(p))
 		}
-		r.body["balance"] = name
 	}
 	return nil
+}
+
+func (r *clusterReading) policy(name string) bool {
+	if h := hashings[name]; h != "" {
+		r.hashing = h
+		return true
+	}
+	if b := policies[name]; b != "" {
+		r.body["balance"] = b
+		return true
+	}
+	return false
 }
 
 // health takes the times of a health check. What is asked is the protocol's own question, whatever the check would send.
@@ -153,6 +173,62 @@ func (r *clusterReading) health(checks []*corev3.HealthCheck) error {
 	r.notes.rest("health check", h, "interval", "timeout", "unhealthy_threshold", "healthy_threshold", "tcp_health_check", "custom_health_check")
 	r.body["health"] = out
 	return nil
+}
+
+// protection takes what guards endpoints: passive ejection, limits, keep-alive, the panic threshold.
+func (r *clusterReading) protection(c *clusterv3.Cluster) error {
+	if o := c.OutlierDetection; o != nil {
+		out := tree{"time": "30s", "max_percent": int64(10), "failures": int64(5)} // Envoy's defaults
+		if err := putDuration(out, "time", o.BaseEjectionTime); err != nil {
+			return fmt.Errorf("outlier_detection: %w", err)
+		}
+		if o.MaxEjectionPercent != nil {
+			out["max_percent"] = int64(o.MaxEjectionPercent.Value)
+		}
+		if n := o.Consecutive_5Xx; n != nil {
+			out["failures"] = int64(n.Value)
+		}
+		if n := o.ConsecutiveLocalOriginFailure; n != nil && o.SplitExternalLocalOriginErrors {
+			out["failures"] = int64(n.Value)
+		}
+		r.notes.rest("outlier_detection", o, "consecutive_5xx", "consecutive_local_origin_failure", "split_external_local_origin_errors", "base_ejection_time", "max_ejection_percent")
+		r.body["ejection"] = out
+	}
+	for _, t := range c.GetCircuitBreakers().GetThresholds() {
+		if t.Priority != corev3.RoutingPriority_DEFAULT {
+			r.notes.add("circuit_breakers: priority %s is not used", enumName(t.Priority))
+			continue
+		}
+		if t.MaxConnections != nil {
+			r.body["limits"] = tree{"connections": int64(t.MaxConnections.Value)}
+		}
+		r.notes.rest("circuit_breakers", t, "max_connections", "priority")
+	}
+	if k := c.GetUpstreamConnectionOptions().GetTcpKeepalive(); k != nil {
+		out := tree{}
+		if k.KeepaliveProbes != nil {
+			out["count"] = int64(k.KeepaliveProbes.Value)
+		}
+		if k.KeepaliveTime != nil {
+			out["idle"] = fmt.Sprintf("%ds", k.KeepaliveTime.Value)
+		}
+		if k.KeepaliveInterval != nil {
+			out["interval"] = fmt.Sprintf("%ds", k.KeepaliveInterval.Value)
+		}
+		r.body["keepalive"] = out
+	}
+	if p := c.GetCommonLbConfig().GetHealthyPanicThreshold(); p != nil {
+		r.body["health"] = merge(treeOf(r.body["health"]), tree{"panic_percent": int64(p.Value)})
+	}
+	if c.CommonLbConfig != nil {
+		r.notes.rest("common_lb_config", c.CommonLbConfig, "healthy_panic_threshold")
+	}
+	return nil
+}
+
+func treeOf(v any) tree {
+	t, _ := v.(tree)
+	return orEmpty(t)
 }
 
 // options are credentials and blocks that travel with a cluster.
@@ -185,7 +261,7 @@ func (r *clusterReading) options(c *clusterv3.Cluster) error {
 }
 
 // clusterFields are the fields of a cluster that are mappings and no protocol's block.
-var clusterFields = map[string]bool{"tls": true, "health": true, "outlier": true, "limits": true, "dns": true, "ejection": true, "keep_alive": true, "breakers": true}
+var clusterFields = map[string]bool{"tls": true, "health": true, "ejection": true, "limits": true, "keepalive": true}
 
 func (r *clusterReading) redisOptions(config *anypb.Any) error {
 	var o redisv3.RedisProtocolOptions
