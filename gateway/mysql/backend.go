@@ -47,6 +47,7 @@ type backend struct {
 	names     string      // what SET NAMES gives it back its first character set
 	statement statements
 	insertID  uint64 // its LAST_INSERT_ID(), as far as a session needs it
+	several   bool   // it takes several statements in one text
 	broken    bool   // an answer ended in the middle, or something spoke unasked
 
 	idleSince time.Time
@@ -154,7 +155,7 @@ func (b *backend) prime() error {
 		return fmt.Errorf("asking for the character set: %w", wire.ErrMalformed)
 	}
 	b.names = fmt.Sprintf("%s COLLATE %s", rows[0][0], rows[0][1])
-	b.mode = modeOf(rows[0][2])
+	b.mode, b.several = modeOf(rows[0][2]), true
 	return nil
 }
 
@@ -263,6 +264,19 @@ func (b *backend) simple(cmd wire.Command, n uint32) error {
 	var p [4]byte
 	binary.LittleEndian.PutUint32(p[:], n)
 	_, _, err := b.command(cmd, string(p[:]))
+	return err
+}
+
+// option turns several statements in one text on or off.
+func (b *backend) option(several bool) error {
+	p := "\x01\x00"
+	if several {
+		p = "\x00\x00"
+	}
+	_, _, err := b.command(wire.ComSetOption, p)
+	if err == nil {
+		b.several = several
+	}
 	return err
 }
 

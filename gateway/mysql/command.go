@@ -120,8 +120,6 @@ func (s *session) query(raw, body []byte, seq byte) error {
 	}
 	s.note(&e, sql, false)
 	switch {
-	case e.multi && !s.caps.Has(wire.MultiStatements):
-		return fault(codeSyntax, stateSyntax, "You have an error in your SQL syntax: several statements in one text, which this client did not ask to be allowed")
 	case e.loadLocal && !(s.caps.Has(wire.LocalFiles) && s.terms.block.LocalInfile):
 		return fault(codeLoadLocal, stateSyntax, "Loading local data is disabled; this must be enabled on both the client and server sides")
 	case e.kills:
@@ -137,7 +135,7 @@ func (s *session) query(raw, body []byte, seq byte) error {
 // requirements is what a statement needs beyond what every statement of the session does.
 func (s *session) requirements(e *effect) (needs, error) {
 	n := s.present()
-	n.insertID = e.insertID
+	n.insertID, n.several = e.insertID, e.multi
 	// What a statement asks about the one before is known only to the connection that ran it, except that nothing
 	// happened there.
 	n.exact = s.last != nil && (e.counts || e.diagnoses && (s.warnings > 0 || s.failed))

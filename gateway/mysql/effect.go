@@ -43,8 +43,7 @@ func (s *session) analyse(sql string) (e effect, err error) {
 	for at, first := 0, true; ; first = false {
 		if err := s.scan.Scan(sql, at, s.mode); err != nil {
 			// The server says what is wrong with it; nothing is known of what stands before.
-			e.class = max(e.class, scan.Write)
-			e.pin = pinState
+			e.class, e.pin, e.multi = max(e.class, scan.Write), pinState, true
 			return e, nil
 		}
 		r := &s.scan

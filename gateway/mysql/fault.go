@@ -17,36 +17,37 @@ const (
 
 // Error numbers that sidewire itself answers with, all of them the server's own.
 const (
-	codeTooManyConnections = 1040
-	codeHandshake          = 1043
-	codeAccessDenied       = 1045
-	codeUnknownCommand     = 1047
-	codeServerShutdown     = 1053
-	codeSyntax             = 1064
-	codeNoSuchThread       = 1094
-	codeKillDenied         = 1095
-	codePacketTooLarge     = 1153
-	codeNotSupported       = 1235
-	codeUnknownStatement   = 1243
-	codeWrongArguments     = 1210
-	codeInterrupted        = 1317
-	codeNoCursor           = 1421
-	codeTooManyPrepared    = 1461
-	codeReprepare          = 1615
-	codeRolledBack         = 3101
-	codeMalformed          = 1835
-	codeLoadLocal          = 3948
-	codeInteractionTimeout = 4031
-	codeLostConnection     = 2013
-	stateGeneral           = "HY000"
-	stateCommunication     = "08S01"
-	stateRejected          = "08004"
-	stateSyntax            = "42000"
-	stateAccess            = "28000"
-	stateInterrupted       = "70100"
-	stateCompletion        = "40003"
-	stateResolution        = "08007"
-	stateRolledBack        = "40000"
+	codeTooManyConnections     = 1040
+	codeHandshake              = 1043
+	codeAccessDenied           = 1045
+	codeUnknownCommand         = 1047
+	codeServerShutdown         = 1053
+	codeSyntax                 = 1064
+	codeNoSuchThread           = 1094
+	codeKillDenied             = 1095
+	codePacketTooLarge         = 1153
+	codeNotSupported           = 1235
+	codeUnknownStatement       = 1243
+	codeTooManyUserConnections = 1203
+	codeWrongArguments         = 1210
+	codeInterrupted            = 1317
+	codeNoCursor               = 1421
+	codeTooManyPrepared        = 1461
+	codeReprepare              = 1615
+	codeRolledBack             = 3101
+	codeMalformed              = 1835
+	codeLoadLocal              = 3948
+	codeInteractionTimeout     = 4031
+	codeLostConnection         = 2013
+	stateGeneral               = "HY000"
+	stateCommunication         = "08S01"
+	stateRejected              = "08004"
+	stateSyntax                = "42000"
+	stateAccess                = "28000"
+	stateInterrupted           = "70100"
+	stateCompletion            = "40003"
+	stateResolution            = "08007"
+	stateRolledBack            = "40000"
 )
 
 // fault makes an error for a client.

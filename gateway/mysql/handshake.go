@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/sidewire/sidewire/gateway/socket"
@@ -114,18 +115,33 @@ func (s *session) authenticate(auth *wire.ServerAuth) (seq byte, err error) {
 	}
 }
 
-// startTLS puts TLS on the client's connection. Bytes that came before it are refused: they were not protected.
+// startTLS puts TLS on the client's connection. What was read already is the beginning of the client's handshake: it does
+// not wait for an answer to its wish.
 func (s *session) startTLS() error {
-	if s.w > s.r {
-		return fault(codeHandshake, stateCommunication, "Bad handshake: bytes before TLS")
-	}
-	over := tls.Server(s.conn.Raw(), s.terms.tls)
+	early := &prefixed{Conn: s.conn.Raw(), before: append([]byte(nil), s.unread()...)}
+	s.drop()
+	over := tls.Server(early, s.terms.tls)
 	if err := over.HandshakeContext(s.ctx); err != nil {
 		return fmt.Errorf("doing TLS handshake: %w", err)
 	}
 	s.conn.Upgrade(over)
 	s.stream.conn = socket.Wrap(over)
 	return nil
+}
+
+// prefixed is a connection of which some bytes were read already.
+type prefixed struct {
+	net.Conn
+	before []byte
+}
+
+func (p *prefixed) Read(b []byte) (int, error) {
+	if len(p.before) == 0 {
+		return p.Conn.Read(b)
+	}
+	n := copy(b, p.before)
+	p.before = p.before[n:]
+	return n, nil
 }
 
 // enter makes the session what its client asked for, its database included, and answers the handshake.

@@ -268,13 +268,27 @@ func (p *pool) get(ctx context.Context, w *want) (*backend, error) {
 		if p.open < limits.Max {
 			p.open++
 			p.mu.Unlock()
-			return p.dial(ctx, w)
+			b, err := p.dial(ctx, w)
+			if !full(err) {
+				return b, err
+			}
+			p.mu.Lock()
+			if p.open == 0 {
+				p.mu.Unlock()
+				return nil, err // none of ours will come free
+			}
 		}
 		b, err := p.wait(ctx, w, &limits) // unlocks
 		if err != nil || b != nil {
 			return b, err
 		}
 	}
+}
+
+// full reports whether a server refused a connection because it has too many: others of ours may come free.
+func full(err error) bool {
+	var e *wire.Error
+	return errors.As(err, &e) && (e.Code == codeTooManyConnections || e.Code == codeTooManyUserConnections)
 }
 
 // takeIdle takes the idle connection that fits best: one whose session state is right already, else the one that rested

@@ -18,6 +18,7 @@ type needs struct {
 	settings *settings
 	exact    bool // the connection that the statement before ran on, and no other
 	insertID bool // its LAST_INSERT_ID() must be the session's
+	several  bool // the text may hold several statements
 	clean    bool // no warnings or errors of another session may be left on it
 }
 
@@ -78,6 +79,13 @@ func (s *session) apply(b *backend, n needs) error {
 			return fmt.Errorf("carrying the session's settings to %s: %w", b.pool.endpoint.Address(), err)
 		}
 		b.settings = n.settings
+	}
+	if allowed := s.caps.Has(wire.MultiStatements); n.several && b.several != allowed {
+		// A server that is told to takes one statement only, and tells a procedure's body from a second statement, which
+		// sidewire does not. A client that did not ask for several must not have them run.
+		if err := b.option(allowed); err != nil {
+			return err
+		}
 	}
 	if n.clean && b.foreign {
 		if _, err := b.query("DO 0"); err != nil {

@@ -255,7 +255,7 @@ func (p *setParser) variable(scope, name string) bool {
 	case name == "autocommit" && !simple:
 		return false
 	case !simple:
-		p.learn = append(p.learn, name)
+		p.learn = append(p.learn, strings.Clone(name))
 	default:
 		p.change(name, value)
 	}
@@ -263,7 +263,8 @@ func (p *setParser) variable(scope, name string) bool {
 }
 
 func (p *setParser) change(name, value string) {
-	p.changes = append(p.changes, setting{name, value})
+	// The text is the client's packet, whose memory is used again.
+	p.changes = append(p.changes, setting{strings.Clone(name), strings.Clone(value)})
 }
 
 // value reads up to the next comma or the end. simple says that the text means the same at any time on any server: one
