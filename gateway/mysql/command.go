@@ -95,7 +95,15 @@ func (s *session) dispatch(cmd wire.Command, raw, body []byte, seq byte) error {
 		return s.fetch(raw, body, seq)
 	case wire.ComPing:
 		return s.ok(seq+1, wire.OK{})
-	case wire.ComInitDB, wire.ComFieldList, wire.ComStatistics, wire.ComProcessInfo, wire.ComDebug, wire.ComRefresh:
+	case wire.ComInitDB:
+		if len(s.terms.databases) > 0 {
+			return s.enterDatabase(string(body[1:]), seq)
+		}
+		return s.run(raw, body, seq, s.present(), &effect{class: scan.Session, accounted: true})
+	case wire.ComFieldList, wire.ComStatistics, wire.ComProcessInfo, wire.ComDebug, wire.ComRefresh:
+		if v, err := s.sharding(); v != nil || err != nil {
+			return errors.Join(err, fault(codeUnknownCommand, stateCommunication, "sidewire: %s is not served on a sharded database", cmd))
+		}
 		return s.run(raw, body, seq, s.present(), &effect{class: scan.Session, accounted: true})
 	case wire.ComProcessKill:
 		return s.processKill(body, seq)
@@ -125,22 +133,49 @@ func (s *session) query(raw, body []byte, seq byte) error {
 	case e.kills:
 		return s.killStatement(sql, &e, seq)
 	}
-	n, err := s.requirements(&e)
+	v, err := s.sharding()
 	if err != nil {
 		return err
 	}
-	return s.run(raw, body, seq, n, &e)
+	if v != nil {
+		return s.shardedQuery(v, sql, &e, seq)
+	}
+	if e.verb == scan.Use && !e.multi && len(s.terms.databases) > 0 {
+		return s.use(sql, seq)
+	}
+	return s.run(raw, body, seq, s.requirements(&e), &e)
+}
+
+// sharding is the virtual database that the session is in; nil when statements go to one cluster as they are. A
+// transaction keeps the rules that it began with.
+func (s *session) sharding() (*virtual, error) {
+	name := s.virtual
+	if name == "" {
+		if s.terms.block.Cluster != "" {
+			return nil, nil
+		}
+		name = s.terms.block.Databases[0] // statements that need no database still need a server
+	}
+	if s.sharded != nil && s.sharded.db.Name == name && s.inTransaction() {
+		return s.sharded, nil
+	}
+	v := s.handler.virtual(s.terms, name)
+	if v == nil {
+		return nil, fault(codeUnknownDatabase, stateSyntax, "Unknown database '%s'", name)
+	}
+	s.sharded = v
+	return v, nil
 }
 
 // requirements is what a statement needs beyond what every statement of the session does.
-func (s *session) requirements(e *effect) (needs, error) {
+func (s *session) requirements(e *effect) needs {
 	n := s.present()
 	n.insertID, n.several = e.insertID, e.multi
 	// What a statement asks about the one before is known only to the connection that ran it, except that nothing
 	// happened there.
 	n.exact = s.last != nil && (e.counts || e.diagnoses && (s.warnings > 0 || s.failed))
 	n.clean = e.diagnoses && !n.exact
-	return n, nil
+	return n
 }
 
 // run passes a command to a connection that fits and its answer back.

@@ -84,9 +84,7 @@ func (s *session) setOption(body []byte, seq byte) error {
 
 // forget makes the session as it was after its handshake.
 func (s *session) forget() {
-	if s.lease != nil {
-		s.reset()
-	}
+	s.quit()
 	s.prepared, s.settings, s.insertID = nil, noSettings, 0
 	s.status, s.warnings, s.failed, s.last = wire.StatusAutocommit, 0, false, nil
 	s.mode = s.firstMode()
@@ -107,7 +105,7 @@ func (s *session) changeUser(body []byte, seq byte) error {
 		return err
 	}
 	s.forget()
-	s.database = ""
+	s.database, s.virtual = "", ""
 	auth := &wire.ServerAuth{Greeting: wire.Greeting{Nonce: s.nonce, Plugin: s.terms.block.AuthPlugin, Capabilities: clientCaps},
 		Host: s.host, Lookup: s.accounts, Secure: s.private()}
 	out, next, err := auth.BeginChangeUser(nil, cu, s.caps)

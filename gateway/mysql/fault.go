@@ -15,7 +15,8 @@ const (
 	hour   = time.Hour
 )
 
-// Error numbers that sidewire itself answers with, all of them the server's own.
+// Error numbers that sidewire itself answers with, all of them a server's own: client libraries keep 2000 to 2999 for
+// themselves and take one of those for a malformed packet.
 const (
 	codeTooManyConnections     = 1040
 	codeHandshake              = 1043
@@ -29,6 +30,13 @@ const (
 	codeNotSupported           = 1235
 	codeUnknownStatement       = 1243
 	codeTooManyUserConnections = 1203
+	codeNoDatabase             = 1046
+	codeUnknownDatabase        = 1049
+	codeEmptyQuery             = 1065
+	codeLockWait               = 1205
+	codeDeadlock               = 1213
+	codeNoSavepoint            = 1305
+	codeNoServer               = 1429
 	codeWrongArguments         = 1210
 	codeInterrupted            = 1317
 	codeNoCursor               = 1421
@@ -38,7 +46,7 @@ const (
 	codeMalformed              = 1835
 	codeLoadLocal              = 3948
 	codeInteractionTimeout     = 4031
-	codeLostConnection         = 2013
+	codeLostConnection         = 1158
 	stateGeneral               = "HY000"
 	stateCommunication         = "08S01"
 	stateRejected              = "08004"
@@ -64,10 +72,10 @@ func clientFault(err error) *wire.Error {
 	case errors.As(err, &e):
 		return e
 	case errors.As(err, &none):
-		return fault(codeLostConnection, stateRejected, "sidewire: %s", none)
+		return fault(codeNoServer, stateRejected, "sidewire: %s", none)
 	case errors.Is(err, wire.ErrMalformed):
 		return fault(codeMalformed, stateGeneral, "sidewire: %s", err)
 	default:
-		return fault(codeLostConnection, stateGeneral, "sidewire: %s", err)
+		return fault(codeNoServer, stateRejected, "sidewire: %s", err)
 	}
 }

@@ -16,22 +16,26 @@ import (
 	"github.com/sidewire/sidewire/gateway/socket"
 	"github.com/sidewire/sidewire/gateway/telemetry"
 	wire "github.com/sidewire/sidewire/protocols/mysql"
+	"github.com/sidewire/sidewire/sharding/keygen"
 )
 
 // handler is MySQL at work on one listener.
 type handler struct {
 	// Fixed at creation.
-	host     host.Host
-	name     string
-	watcher  *socket.Watcher
-	metrics  metrics
-	recorder *telemetry.Recorder
-	life     context.Context // of work that outlives a session: cancels and resets
-	stop     context.CancelFunc
-	idle     sync.WaitGroup
+	host      host.Host
+	name      string
+	watcher   *socket.Watcher
+	metrics   metrics
+	recorder  *telemetry.Recorder
+	keys      *keygen.Source
+	gathering chan struct{}   // held by a session while it takes several connections
+	life      context.Context // of work that outlives a session: cancels and resets
+	stop      context.CancelFunc
+	idle      sync.WaitGroup
 
 	current  atomic.Pointer[terms]
 	draining atomic.Bool
+	virtuals sync.Map // by name: *virtual
 
 	mu       sync.Mutex // guards what follows
 	sessions map[uint32]*session
@@ -40,10 +44,11 @@ type handler struct {
 
 // terms is what sessions are served under; replaced as a whole when the configuration changes.
 type terms struct {
-	config *config.Listener
-	block  *ListenerBlock
-	users  map[string]*User
-	tls    *tls.Config
+	config    *config.Listener
+	block     *ListenerBlock
+	users     map[string]*User
+	databases map[string]bool
+	tls       *tls.Config
 }
 
 // metrics are a listener's instruments.
@@ -58,12 +63,12 @@ type metrics struct {
 	listener   string
 }
 
-func newHandler(h host.Host, l *config.Listener) (*handler, error) {
+func newHandler(h host.Host, l *config.Listener, keys *keygen.Source) (*handler, error) {
 	w, err := socket.NewWatcher()
 	if err != nil {
 		return nil, err
 	}
-	m := &handler{host: h, name: l.Name, watcher: w, sessions: map[uint32]*session{}}
+	m := &handler{host: h, name: l.Name, watcher: w, keys: keys, gathering: make(chan struct{}, 1), sessions: map[uint32]*session{}}
 	m.life, m.stop = context.WithCancel(context.Background())
 	m.metrics = newMetrics(h.Metrics(), l.Name)
 	m.recorder = h.Statements().Recorder(l.Name, name, describe)
@@ -96,7 +101,10 @@ func newMetrics(r *telemetry.Registry, listener string) metrics {
 // Update takes a new block; sessions see it at their next statement. A user that is gone ends its sessions, and says so.
 func (m *handler) Update(l *config.Listener) error {
 	block := l.Block.(*ListenerBlock)
-	t := &terms{config: l, block: block, users: map[string]*User{}}
+	t := &terms{config: l, block: block, users: map[string]*User{}, databases: map[string]bool{}}
+	for _, name := range block.Databases {
+		t.databases[name] = true
+	}
 	for i := range block.Users {
 		t.users[block.Users[i].Name] = &block.Users[i]
 	}
@@ -241,7 +249,11 @@ func (m *handler) serverVersion(t *terms) string {
 	if t.block.ServerVersion != "" {
 		return t.block.ServerVersion
 	}
-	if c := m.host.Cluster(t.block.Cluster); c != nil {
+	for _, name := range m.clusters(t) {
+		c := m.host.Cluster(name)
+		if c == nil {
+			continue
+		}
 		for _, e := range c.Endpoints() {
 			if s := e.State(); s != nil && s.Version != "" && e.Role() != cluster.Replica {
 				return s.Version
@@ -249,6 +261,22 @@ func (m *handler) serverVersion(t *terms) string {
 		}
 	}
 	return "8.0.40-sidewire"
+}
+
+// clusters are those that serve the listener.
+func (m *handler) clusters(t *terms) []string {
+	var names []string
+	if t.block.Cluster != "" {
+		names = append(names, t.block.Cluster)
+	}
+	for _, name := range t.block.Databases {
+		if v := m.virtual(t, name); v != nil {
+			for i := range v.db.Rules.Targets {
+				names = append(names, v.place(i).Cluster)
+			}
+		}
+	}
+	return names
 }
 
 // view is the sessions as the admin interface shows them.

@@ -173,6 +173,13 @@ func (s *session) become(user string) {
 // the client connected to it.
 func (s *session) openDatabase(db string) error {
 	s.database = ""
+	if s.handler.virtual(s.terms, db) != nil {
+		s.virtual, s.database = db, db
+		return nil
+	}
+	if db != "" && s.terms.block.Cluster == "" {
+		return fault(codeUnknownDatabase, stateSyntax, "Unknown database '%s'", db)
+	}
 	if db == "" {
 		if c := s.handler.host.Cluster(s.terms.block.Cluster); c != nil {
 			db = c.Config().Block.(*ClusterBlock).Database

@@ -3,9 +3,11 @@ package mysql
 import (
 	"github.com/sidewire/sidewire/gateway/cluster"
 	"github.com/sidewire/sidewire/gateway/config"
+	"github.com/sidewire/sidewire/gateway/database"
 	"github.com/sidewire/sidewire/gateway/host"
 	"github.com/sidewire/sidewire/gateway/listener"
 	wire "github.com/sidewire/sidewire/protocols/mysql"
+	"github.com/sidewire/sidewire/sharding/keygen"
 )
 
 const name = "mysql"
@@ -13,6 +15,7 @@ const name = "mysql"
 // ListenerBlock is the `mysql:` block of a listener.
 type ListenerBlock struct {
 	Users         []User          `yaml:"users" required:"true" doc:"Who may connect. sidewire checks the passwords itself."`
+	Databases     []string        `yaml:"databases" doc:"The virtual databases that are served."`
 	Cluster       string          `yaml:"cluster" doc:"Where statements go that name no virtual database: one cluster, unsharded."`
 	ServerVersion string          `yaml:"server_version" doc:"The version a client is greeted with; empty: that of the first backend that answered a probe."`
 	AuthPlugin    string          `yaml:"auth_plugin" enum:"caching_sha2_password|mysql_native_password" doc:"The plugin named in the greeting; clients may choose the other one." default:"caching_sha2_password"`
@@ -73,10 +76,13 @@ func (b *ClusterBlock) SetDefaults() {
 	b.Failover = Failover{Wait: config.Duration(10 * second), Waiting: 1000}
 }
 
-type protocol struct{}
+type protocol struct{ keys *keygen.Source }
 
 // Protocol is MySQL for gateway.New.
-func Protocol() host.Protocol { return protocol{} }
+func Protocol() host.Protocol { return protocol{keys: newKeys()} }
+
+// Kinds are the virtual databases.
+func (protocol) Kinds() []config.Kind { return []config.Kind{database.Kind(name)} }
 
 func (protocol) Name() string   { return name }
 func (protocol) StartTLS() bool { return true }
@@ -96,10 +102,14 @@ func (protocol) ClusterBlock() any {
 func (protocol) CheckListener(m *config.Model, l *config.Listener, at config.Path) []config.Problem {
 	b := l.Block.(*ListenerBlock)
 	var problems []config.Problem
-	if b.Cluster == "" {
-		problems = append(problems, at.Field("cluster").Problem("is missing"))
-	} else {
+	switch {
+	case b.Cluster == "" && len(b.Databases) == 0:
+		problems = append(problems, at.Problem("serves nothing: add databases or a cluster"))
+	case b.Cluster != "":
 		problems = append(problems, m.CheckClusterRef(b.Cluster, name, at.Field("cluster"))...)
+	}
+	for i, name := range b.Databases {
+		problems = append(problems, m.CheckResourceRef(database.Name, name, at.Field("databases").Index(i))...)
 	}
 	return append(problems, b.checkUsers(m, at.Field("users"))...)
 }
@@ -132,6 +142,6 @@ func (protocol) Upstream(h host.Host, c *cluster.Cluster) (host.Upstream, error)
 	return newUpstream(h, c), nil
 }
 
-func (protocol) Listen(h host.Host, l *config.Listener) (listener.Handler, error) {
-	return newHandler(h, l)
+func (p protocol) Listen(h host.Host, l *config.Listener) (listener.Handler, error) {
+	return newHandler(h, l, p.keys)
 }

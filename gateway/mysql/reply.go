@@ -20,6 +20,8 @@ type answer struct {
 	gtid     string
 	sent     int64 // bytes written to the client
 	prepared wire.Prepared
+	// generated is the key that sidewire made for the statement: what LAST_INSERT_ID() is to say; 0: none.
+	generated uint64
 }
 
 func (a *answer) begin(cmd wire.Command, caps wire.Capability, seq byte) {
@@ -155,9 +157,12 @@ func (s *session) review(b *backend, ev wire.Event) ([]byte, error) {
 		return nil, err
 	}
 	if ev == wire.EventOK {
+		if a.generated != 0 && ok.AffectedRows > 0 {
+			ok.InsertID = a.generated
+		}
 		a.affected, a.insertID = ok.AffectedRows, ok.InsertID
 	}
-	if !ok.Status.Has(wire.StatusSessionChanged) {
+	if !ok.Status.Has(wire.StatusSessionChanged) && a.generated == 0 {
 		return nil, nil
 	}
 	if err := a.track(&ok, s.caps.Has(wire.SessionTrack)); err != nil {

@@ -31,9 +31,14 @@ func (s *session) present() needs {
 func (s *session) upstream() (*upstream, error) {
 	u, _ := s.handler.host.Upstream(s.terms.block.Cluster).(*upstream)
 	if u == nil {
-		return nil, fault(codeLostConnection, stateRejected, "sidewire: cluster %q is gone", s.terms.block.Cluster)
+		return nil, fault(codeNoServer, stateRejected, "sidewire: cluster %q is gone", s.terms.block.Cluster)
 	}
 	return u, nil
+}
+
+// class is the class of the connections that may serve the session.
+func (s *session) class() class {
+	return class{caps: s.caps & classCaps, collation: s.collation, as: s.as}
 }
 
 // acquire takes the connection for a statement: the one that is held, else one from the pool.
@@ -48,7 +53,7 @@ func (s *session) acquire(n needs) (*backend, error) {
 	if n.settings == nil {
 		n.settings = s.settings
 	}
-	w := want{role: n.role, class: class{caps: s.caps & classCaps, collation: s.collation, as: s.as}, last: s.last, uses: s.lastUses,
+	w := want{role: n.role, class: s.class(), last: s.last, uses: s.lastUses,
 		exact: n.exact, settings: n.settings, database: n.database}
 	b, err := u.lease(s.ctx, &w, uint64(s.id))
 	if err != nil {
@@ -137,25 +142,38 @@ func (s *session) yield(b *backend) {
 	b.pool.give(b)
 }
 
-// reset ends what the session left on its connection, so that the connection can serve others.
-func (s *session) reset() {
-	b := s.lease
-	if !b.broken {
-		stop := context.AfterFunc(s.handler.life, b.conn.Interrupt)
-		b.conn.SetDeadline(time.Now().Add(resetTimeout))
-		if _, _, err := b.command(wire.ComResetConnection, ""); err != nil {
-			b.broken = true
-		} else if err := b.prime(); err != nil {
-			b.broken = true
-		}
-		b.conn.SetDeadline(time.Time{})
-		if !stop() {
-			b.broken = true
-		}
-		b.settings, b.insertID = noSettings, 0
-		b.statement.clear()
+// quit gives everything back that the session holds.
+func (s *session) quit() {
+	if b := s.lease; b != nil {
+		s.clean(b)
+		s.yield(b)
 	}
-	s.yield(b)
+	for _, h := range s.holds {
+		s.clean(h.b)
+		s.giveHold(h)
+	}
+	s.holds, s.tx, s.nextTx, s.lastOf = nil, transaction{}, nil, nil
+	s.unpinAll()
+	s.status &^= wire.StatusInTransaction
+}
+
+// clean ends what the session left on a connection, so that it can serve others.
+func (s *session) clean(b *backend) {
+	if b.broken {
+		return
+	}
+	stop := context.AfterFunc(s.handler.life, b.conn.Interrupt)
+	b.conn.SetDeadline(time.Now().Add(resetTimeout))
+	_, _, err := b.command(wire.ComResetConnection, "")
+	if err == nil {
+		err = b.prime()
+	}
+	b.conn.SetDeadline(time.Time{})
+	if !stop() || err != nil {
+		b.broken = true
+	}
+	b.settings, b.insertID = noSettings, 0
+	b.statement.clear()
 }
 
 // resetTimeout bounds the reset of a connection whose session has left.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/sidewire/sidewire/gateway/socket"
 	"github.com/sidewire/sidewire/gateway/telemetry"
 	wire "github.com/sidewire/sidewire/protocols/mysql"
+	"github.com/sidewire/sidewire/sharding/plan"
 	"github.com/sidewire/sidewire/sharding/scan"
 )
 
@@ -51,6 +53,14 @@ type session struct {
 	scratch   []byte // scratch for packets that pass changed
 	nonce     []byte // of the greeting: COM_CHANGE_USER proves itself with it
 	answer    answer // of the command that runs
+	virtual   string // the virtual database that is current; empty: none
+	sharded   *virtual
+	holds     []*hold // connections to its shards
+	lastOf    map[int]lastUse
+	tx        transaction
+	nextTx    []string // SET TRANSACTION, for the next one
+	exec      plan.Execution
+	gathers   bool
 	newPin    string // the pin that the command that runs added
 	record    bool   // the command is a statement
 	told      telemetry.Statement
@@ -59,7 +69,7 @@ type session struct {
 
 	mu       sync.Mutex // guards what follows; others reach the session only through it
 	user     string     // empty until authenticated
-	busy     *backend   // its answer is being waited for
+	busy     []*backend // their answers are being waited for
 	pinned   string     // the pins, for the admin interface
 	begun    time.Time  // of the command that runs
 	doing    string
@@ -136,9 +146,7 @@ func (s *session) farewell(err error) {
 // leave gives back whatever the session holds.
 func (s *session) leave() {
 	s.cancel(errClientGone)
-	if s.lease != nil {
-		s.reset()
-	}
+	s.quit()
 	if s.pins.any() {
 		s.handler.metrics.pinned.Dec()
 	}
@@ -146,7 +154,7 @@ func (s *session) leave() {
 }
 
 // atBoundary reports whether the session could end here without breaking anything.
-func (s *session) atBoundary() bool { return s.lease == nil }
+func (s *session) atBoundary() bool { return s.lease == nil && len(s.holds) == 0 && !s.tx.open }
 
 func (s *session) over() bool {
 	s.mu.Lock()
@@ -158,12 +166,9 @@ func (s *session) over() bool {
 func (s *session) hungUp() {
 	s.mu.Lock()
 	s.left = true
-	busy := s.busy
+	s.interruptBusy()
 	s.mu.Unlock()
 	s.cancel(errClientGone)
-	if busy != nil {
-		busy.conn.Interrupt()
-	}
 }
 
 // end asks the session to end with a reason, at once: its statement is cut.
@@ -172,13 +177,17 @@ func (s *session) end(why *wire.Error) {
 	if s.ending == nil {
 		s.ending = why
 	}
-	busy := s.busy
+	s.interruptBusy()
 	s.mu.Unlock()
 	s.cancel(why)
-	if busy != nil {
-		busy.conn.Interrupt()
-	}
 	s.conn.Raw().Interrupt()
+}
+
+// interruptBusy wakes the session from waiting for servers. s.mu is held.
+func (s *session) interruptBusy() {
+	for _, b := range s.busy {
+		b.conn.Interrupt()
+	}
 }
 
 // drain asks the session to end at its next boundary; one that waits for its client's next command is there already,
@@ -220,7 +229,10 @@ func (s *session) wait(b *backend) error {
 	if s.ending != nil {
 		return s.ending
 	}
-	s.busy, b.spent = b, 0
+	b.spent = 0
+	if !slices.Contains(s.busy, b) {
+		s.busy = append(s.busy, b)
+	}
 	return nil
 }
 
@@ -229,7 +241,9 @@ func (s *session) wait(b *backend) error {
 func (s *session) waited(b *backend) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.busy = nil
+	if i := slices.Index(s.busy, b); i >= 0 {
+		s.busy = slices.Delete(s.busy, i, i+1)
+	}
 	s.spent(b)
 	for s.canceled > 0 {
 		s.settled.Wait()
@@ -244,20 +258,23 @@ func (s *session) kill(connection bool) error {
 		return nil
 	}
 	s.mu.Lock()
-	b := s.busy
-	if b != nil {
+	busy := slices.Clone(s.busy)
+	if len(busy) > 0 {
 		s.canceled++
 	}
 	s.mu.Unlock()
-	if b == nil {
+	if len(busy) == 0 {
 		return nil
 	}
-	err := b.pool.up.cancel(s.handler.life, b, "KILL QUERY")
+	var failed error
+	for _, b := range busy {
+		failed = errors.Join(failed, b.pool.up.cancel(s.handler.life, b, "KILL QUERY"))
+	}
 	s.mu.Lock()
 	s.canceled--
 	s.settled.Broadcast()
 	s.mu.Unlock()
-	return err
+	return failed
 }
 
 // reply sends an ERR or OK of our own.
@@ -277,13 +294,13 @@ func (s *session) ok(seq byte, ok wire.OK) error {
 
 // sessionView is a session as the admin interface shows it.
 type sessionView struct {
-	ID       uint32 `json:"id"`
-	User     string `json:"user"`
-	Client   string `json:"client"`
-	Command  string `json:"command,omitempty"`
-	Since    string `json:"since,omitempty"`
-	Backend  string `json:"backend,omitempty"`
-	PinnedBy string `json:"pinned_by,omitempty"`
+	ID       uint32   `json:"id"`
+	User     string   `json:"user"`
+	Client   string   `json:"client"`
+	Command  string   `json:"command,omitempty"`
+	Since    string   `json:"since,omitempty"`
+	Backends []string `json:"backends,omitempty"`
+	PinnedBy string   `json:"pinned_by,omitempty"`
 }
 
 func (s *session) view() sessionView {
@@ -293,8 +310,8 @@ func (s *session) view() sessionView {
 	if !s.begun.IsZero() {
 		v.Since = s.begun.Format(time.RFC3339Nano)
 	}
-	if s.busy != nil {
-		v.Backend = s.busy.pool.endpoint.Address()
+	for _, b := range s.busy {
+		v.Backends = append(v.Backends, b.pool.endpoint.Address())
 	}
 	return v
 }

@@ -31,6 +31,7 @@ type prepared struct {
 	types    []byte       // of the parameters, as last given
 	sent     map[int]bool // parameters that came by SEND_LONG_DATA
 	cursor   bool
+	sharded  *shardedStatement // nil: not on a virtual database
 }
 
 // kept is a statement that is prepared on a backend connection.
@@ -118,6 +119,13 @@ func (s *session) prepare(raw, body []byte, seq byte) error {
 	if err != nil {
 		return err
 	}
+	v, err := s.sharding()
+	if err != nil {
+		return err
+	}
+	if v != nil {
+		return s.prepareSharded(v, sql, e, seq)
+	}
 	p := &prepared{id: s.nextStmt + 1, sql: sql, effect: e, database: s.database, settings: s.settings}
 	p.key = sql + "\x00" + s.database + "\x00" + s.settings.key
 	quiet := effect{class: scan.Read, accounted: true, prepares: p}
@@ -161,7 +169,19 @@ func (s *session) onBackend(b *backend, p *prepared) (*kept, error) {
 	if err := s.apply(b, needs{database: p.database, settings: p.settings}); err != nil {
 		return nil, err
 	}
-	cmd := append([]byte{0, 0, 0, 0, byte(wire.ComStmtPrepare)}, p.sql...)
+	k, err := b.prepared(p.key, p.sql, p.params)
+	if err != nil {
+		return nil, err
+	}
+	return k, s.apply(b, s.present())
+}
+
+// prepared prepares a text on b unless it is, under a key that names it there.
+func (b *backend) prepared(key, sql string, params int) (*kept, error) {
+	if k := b.statement.get(key); k != nil {
+		return k, nil
+	}
+	cmd := append([]byte{0, 0, 0, 0, byte(wire.ComStmtPrepare)}, sql...)
 	cmd, _ = wire.EndPacket(cmd, 0, 0)
 	if _, err := b.write(cmd); err != nil {
 		b.broken = true
@@ -190,11 +210,11 @@ func (s *session) onBackend(b *backend, p *prepared) (*kept, error) {
 	if failed != nil {
 		return nil, failed
 	}
-	if int(made.Params) != p.params {
+	if int(made.Params) != params {
 		b.statement.close = appendClose(b.statement.close, made.ID)
 		return nil, fault(codeReprepare, stateGeneral, "Prepared statement needs to be re-prepared")
 	}
-	return b.statement.put(p.key, made.ID, p.params), s.apply(b, s.present())
+	return b.statement.put(key, made.ID, params), nil
 }
 
 // execute serves COM_STMT_EXECUTE.
@@ -214,13 +234,17 @@ func (s *session) execute(body []byte, seq byte) error {
 	}
 	e := p.effect
 	s.note(&e, p.sql, true)
+	if p.sharded != nil {
+		if p.sharded.size > maxLongData {
+			p.sharded.long, p.sharded.size = nil, 0
+			return fault(codePacketTooLarge, stateCommunication, "sidewire: the long data of a statement is at most %d bytes on a sharded database", maxLongData)
+		}
+		return s.executeSharded(p, x, seq)
+	}
 	if x.Flags&wire.CursorFlags != 0 {
 		e.pin = pinCursor
 	}
-	n, err := s.requirements(&e)
-	if err != nil {
-		return err
-	}
+	n := s.requirements(&e)
 	err = s.exchange(seq, n, &e, 0, func(b *backend) ([]byte, error) {
 		k, err := s.onBackend(b, p)
 		if err != nil {
@@ -276,6 +300,10 @@ func (s *session) longData(raw, body []byte, seq byte) {
 	if err != nil || len(body) < 7 {
 		return
 	}
+	if p.sharded != nil {
+		p.collect(body)
+		return
+	}
 	b, err := s.acquire(s.present())
 	if err != nil {
 		return
@@ -314,6 +342,9 @@ func (s *session) resetStatement(body []byte, seq byte) error {
 		}
 	}
 	p.sent, p.cursor = nil, false
+	if p.sharded != nil {
+		p.sharded.long, p.sharded.size = nil, 0
+	}
 	s.unpinUnless(pinLongData, func(q *prepared) bool { return len(q.sent) > 0 })
 	s.unpinUnless(pinCursor, func(q *prepared) bool { return q.cursor })
 	return s.ok(seq+1, wire.OK{})

@@ -1,0 +1,163 @@
+package mysql
+
+import (
+	"context"
+	"crypto/rand"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sidewire/sidewire/gateway/cluster"
+	"github.com/sidewire/sidewire/gateway/database"
+	wire "github.com/sidewire/sidewire/protocols/mysql"
+	"github.com/sidewire/sidewire/sharding/keygen"
+	"github.com/sidewire/sidewire/sharding/plan"
+	"github.com/sidewire/sidewire/sharding/schema"
+)
+
+const (
+	// planBytes bounds the plans that one virtual database keeps.
+	planBytes = 16 << 20
+	// learnTimeout bounds the question for the tables' structure, learnAgain how soon a failed one is asked again.
+	learnTimeout = 5 * time.Second
+	learnAgain   = 30 * time.Second
+)
+
+// virtual is a virtual database at work: its rules, what is known of its tables, and its plans.
+type virtual struct {
+	// Fixed at creation.
+	db    *database.Database
+	host  *handler
+	cache *plan.Cache
+	keys  *keygen.Source
+
+	planner atomic.Pointer[plan.Planner]
+	known   atomic.Bool // the planner knows the tables' structure
+	tried   atomic.Bool // it was asked for since the last change
+
+	mu    sync.Mutex // guards what follows
+	asked time.Time  // when the structure was asked for last
+}
+
+// newKeys makes the process's source of generated keys: one for all virtual databases, since sequences of one worker
+// must not be drawn twice.
+func newKeys() *keygen.Source {
+	name, err := os.Hostname()
+	if err != nil {
+		name = "localhost"
+	}
+	return keygen.New(keygen.Worker(name, os.Getenv("POD_NAME"), os.Getenv("POD_IP")), time.Now, pause, rand.Reader)
+}
+
+// pause waits for the clock: a generator of keys whose clock ran backwards, or whose millisecond is full, has nothing else
+// to wait for.
+func pause(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	<-t.C
+}
+
+// virtual finds a virtual database that this listener serves; nil when name is none.
+func (m *handler) virtual(t *terms, name string) *virtual {
+	if !t.databases[name] {
+		return nil
+	}
+	r := m.host.Snapshot().Resource(database.Name, name)
+	if r == nil {
+		return nil
+	}
+	d := r.Value.(*database.Database)
+	if v, ok := m.virtuals.Load(name); ok && v.(*virtual).db == d {
+		return v.(*virtual)
+	}
+	v := &virtual{db: d, host: m, cache: plan.NewCache(planBytes), keys: m.keys}
+	v.planner.Store(&plan.Planner{Rules: d.Rules})
+	m.virtuals.Store(name, v)
+	return v
+}
+
+// place is where a target's rows are.
+func (v *virtual) place(target int) database.Source {
+	return v.db.Sources[v.db.Rules.Targets[target].Write.Name]
+}
+
+// plans is the planner to use now. The first statement learns the tables' structure; without it fewer statements can be
+// planned, which is why a server that cannot be asked is no error here. Others do not wait while it is learnt again.
+func (v *virtual) plans(ctx context.Context) *plan.Planner {
+	if v.known.Load() {
+		return v.planner.Load()
+	}
+	if v.tried.Load() {
+		if !v.mu.TryLock() {
+			return v.planner.Load()
+		}
+	} else {
+		v.mu.Lock()
+	}
+	defer v.mu.Unlock()
+	now := v.host.host.Now()
+	if v.known.Load() || now.Sub(v.asked) < learnAgain {
+		return v.planner.Load()
+	}
+	v.asked = now
+	ctx, cancel := context.WithTimeout(ctx, learnTimeout)
+	defer cancel()
+	if s, err := v.learn(ctx); err != nil {
+		v.host.host.Log().Warn("learning the structure of tables", "database", v.db.Name, "error", err)
+	} else {
+		v.known.Store(true)
+		v.planner.Store(&plan.Planner{Rules: v.db.Rules, Schema: s})
+	}
+	v.tried.Store(true)
+	return v.planner.Load()
+}
+
+// forget makes the next statement learn the structure again, after it changed.
+func (v *virtual) forget() {
+	v.mu.Lock()
+	v.known.Store(false)
+	v.tried.Store(false) // the next statement is likely to need the new structure: it waits
+	v.asked = time.Time{}
+	v.mu.Unlock()
+}
+
+func (v *virtual) learn(ctx context.Context) (*schema.Schema, error) {
+	physical := map[string]schema.Physical{}
+	for i, t := range v.db.Rules.Targets {
+		p, err := v.ask(ctx, v.place(i))
+		if err != nil {
+			return nil, err
+		}
+		physical[t.Name] = p
+	}
+	return schema.Join(v.db.Rules, physical), nil
+}
+
+func (v *virtual) ask(ctx context.Context, at database.Source) (schema.Physical, error) {
+	u, _ := v.host.host.Upstream(at.Cluster).(*upstream)
+	if u == nil {
+		return nil, cluster.ErrClosed
+	}
+	b, err := u.lease(ctx, &want{role: cluster.Primary, class: class{collation: wire.CollationUTF8MB4}, settings: noSettings}, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer b.pool.give(b)
+	stop := context.AfterFunc(ctx, b.conn.Interrupt)
+	defer func() {
+		if !stop() {
+			b.broken = true
+		}
+	}()
+	q := schema.Queries(at.Database)
+	columns, err := b.query(q[0])
+	if err != nil {
+		return nil, err
+	}
+	keys, err := b.query(q[1])
+	if err != nil {
+		return nil, err
+	}
+	return schema.Learn(columns, keys)
+}
