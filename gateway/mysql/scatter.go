@@ -38,7 +38,6 @@ type shardSource struct {
 	defs     [][]byte
 	columns  []merge.Column
 	buffered [][]byte
-	status   wire.Status
 }
 
 // merged serves a query over several shards: all are asked, then their rows are merged as they come.
