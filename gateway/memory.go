@@ -42,11 +42,15 @@ func (m *memory) configure(g *Gateway, c config.Memory) {
 	}
 	m.end()
 	m.limit = watch
+	if os.Getenv("GOMEMLIMIT") == "" {
+		collect := watch
+		if limit == 0 {
+			collect = math.MaxInt64
+		}
+		debug.SetMemoryLimit(collect)
+	}
 	if limit == 0 {
 		return
-	}
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(watch)
 	}
 	ending := make(chan struct{})
 	m.ending = ending

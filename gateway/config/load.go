@@ -134,6 +134,7 @@ func (d *decoder) cluster(l Language, n *yaml.Node, at Path, origin Origin) *Clu
 		tls := at.Field("tls")
 		out.TLS.certPEM = d.pem(tls.Field("cert"), out.TLS.Cert)
 		out.TLS.caPEM = d.pem(tls.Field("ca"), out.TLS.CA)
+		out.TLS.parsed = &parsedTLS{}
 	}
 	return out
 }

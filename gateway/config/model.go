@@ -220,6 +220,7 @@ type ClientTLS struct {
 	Insecure   bool   `yaml:"insecure_skip_verify" doc:"Encrypt without verifying the server."`
 
 	certPEM, caPEM []byte
+	parsed         *parsedTLS
 }
 
 // Endpoint is one server of a cluster.

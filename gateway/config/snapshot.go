@@ -146,6 +146,9 @@ func contentHash(v any) uint64 {
 }
 
 func writeValue(h hash.Hash64, v reflect.Value) {
+	if v.IsValid() && v.Type() == reflect.TypeFor[*parsedTLS]() {
+		return
+	}
 	switch v.Kind() {
 	case reflect.Pointer, reflect.Interface:
 		if v.IsNil() {
