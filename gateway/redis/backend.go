@@ -211,7 +211,7 @@ func (b *backend) take(f []byte) {
 			s.stream(f)
 			s.advance()
 		}
-		b.pool.node.answered(&p, b.engine.clock, false)
+		b.count(&p, len(f)+streamFrom, false)
 		return
 	}
 	if b.holder != nil && b.holder.subscribed(b, f, &p) {
@@ -222,7 +222,7 @@ func (b *backend) take(f []byte) {
 		return
 	}
 	b.pending.pop()
-	b.pool.node.answered(&p, b.engine.clock, failed)
+	b.count(&p, len(f), failed)
 	switch {
 	case p.kind == kindTrack && p.session != nil:
 		p.session.tracked(&p, f)
@@ -232,6 +232,26 @@ func (b *backend) take(f []byte) {
 		p.session.deliver(p.seq, f)
 	}
 }
+
+// count tells the meter of a reply.
+func (b *backend) count(p *pending, size int, failed bool) {
+	n := b.pool.node
+	n.upstream.meter.answered(n, p, b.engine.clock, size, failed, b.text(p))
+	if b.engine.observe != nil {
+		b.engine.observe(n, *p, size, failed)
+	}
+}
+
+// text returns the command of an entry that has just been answered; its bytes are still retained.
+func (b *backend) text(p *pending) retained { return retained{b.wire, p.from, p.end} }
+
+// retained is a command's text that is cut out only if somebody wants it.
+type retained struct {
+	wire      wire
+	from, end int64
+}
+
+func (r retained) bytes() []byte { return r.wire.Retained(r.from, r.end) }
 
 var errUnasked = fmt.Errorf("upstream sent a reply that nothing asked for")
 

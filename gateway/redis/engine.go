@@ -47,6 +47,11 @@ type engine struct {
 	nextID   int64
 	sessions map[int64]*session
 
+	upstreams map[*upstream]struct{}
+	gates     []*gate
+	// observe, if not nil, hears of every reply: the access log.
+	observe func(n *node, p pending, size int, failed bool)
+
 	later []later // commands that wait to be sent again
 	split splitter
 	keys  []int
@@ -55,7 +60,7 @@ type engine struct {
 func newEngine(out outside, seed uint64) *engine {
 	return &engine{
 		out: out, rnd: rand.New(rand.NewPCG(seed, seed^0x9e3779b97f4a7c15)),
-		backends: make(map[*backend]struct{}), sessions: make(map[int64]*session),
+		backends: make(map[*backend]struct{}), sessions: make(map[int64]*session), upstreams: make(map[*upstream]struct{}),
 	}
 }
 

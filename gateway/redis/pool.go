@@ -85,11 +85,6 @@ func (n *node) abandoned(p *pending) {
 	}
 }
 
-// answered counts a reply.
-func (n *node) answered(p *pending, clock int64, failed bool) {
-	n.upstream.meter.answered(p.command, clock-p.start, failed)
-}
-
 // conn returns the shared connection that a session's commands go down. It is chosen by the session, never in turn: one client's
 // commands must not overtake each other on two connections.
 func (p *pool) conn(s int64) (*backend, error) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 	"github.com/sidewire/sidewire/gateway/host"
 	"github.com/sidewire/sidewire/gateway/listener"
 	"github.com/sidewire/sidewire/gateway/socket"
+	"github.com/sidewire/sidewire/gateway/telemetry"
 	"github.com/sidewire/sidewire/sharding/hash"
 )
 
@@ -24,6 +26,9 @@ type room struct {
 	host   host.Host
 	loop   *socket.Loop
 	engine *engine // the loop's goroutine only
+
+	reading reading
+	access  *telemetry.AccessLog // the one that hears of replies; the loop's goroutine only
 }
 
 func newRoom(h host.Host) (*room, error) {
@@ -34,7 +39,11 @@ func newRoom(h host.Host) (*room, error) {
 	r := &room{host: h, loop: loop}
 	r.engine = newEngine(r, h.Rand())
 	r.engine.clock = h.Now().UnixNano()
-	loop.Post(func() { loop.OnAlarm(r.engine.tick) })
+	loop.Post(func() {
+		loop.OnAlarm(r.engine.tick)
+		loop.BeforeFlush(r.logAccess)
+	})
+	r.instrument()
 	return r, nil
 }
 
@@ -80,6 +89,7 @@ func (r *room) attach(c *cluster.Cluster) (*attachment, error) {
 		return nil, err
 	}
 	a.watch.Go(a.follow)
+	r.host.View("redis/"+c.Name(), a.view)
 	return a, nil
 }
 
@@ -110,7 +120,9 @@ func (a *attachment) Update(c *config.Cluster) error {
 func (a *attachment) Close() {
 	a.stop()
 	a.watch.Wait()
+	a.room.host.View("redis/"+a.cluster.Name(), nil)
 	a.room.do(func() {
+		delete(a.room.engine.upstreams, a.up)
 		a.up.setNodes(nil)
 		for b := range a.room.engine.backends {
 			if b.pool.view.upstream == a.up {
@@ -124,6 +136,7 @@ func (a *attachment) Close() {
 func (a *attachment) configure(c *config.Cluster) error {
 	b := c.Block.(*ClusterBlock)
 	u := a.up
+	u.slow = int64(b.Slow.Std())
 	u.timeout, u.stuck = int64(b.Timeout.Std()), 2*int64(b.Timeout.Std())
 	u.db, u.user, u.pass = b.Database, b.User, b.Password.Value()
 	u.maxDedicated, u.split = b.Dedicated, b.CrossShard == "split"
@@ -333,6 +346,7 @@ type handler struct {
 func (r *room) listen(l *config.Listener) (*handler, error) {
 	h := &handler{room: r, gate: &gate{name: l.Name}}
 	h.gate.onLeft = func(*session) { h.sessions.End() }
+	r.do(func() { r.engine.gates = append(r.engine.gates, h.gate) })
 	return h, h.Update(l)
 }
 
@@ -453,6 +467,10 @@ func (h *handler) Drain(ctx context.Context) {
 // Close ends what is left.
 func (h *handler) Close() {
 	h.each(func(s *session) { s.end() })
+	h.room.do(func() {
+		e := h.room.engine
+		e.gates = slices.DeleteFunc(e.gates, func(g *gate) bool { return g == h.gate })
+	})
 }
 
 func (h *handler) each(f func(*session)) {

@@ -3,6 +3,7 @@ package redis
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/sidewire/sidewire/protocols/redis"
 	"github.com/sidewire/sidewire/sharding/hash"
@@ -45,17 +46,20 @@ type upstream struct {
 	user, pass   string
 	timeout      int64
 	stuck        int64
+	slow         int64 // commands at least so slow are kept for the operator
 	connections  int
 	maxDedicated int
 	split        bool // multi-key commands may be split among shards
 }
 
 func (e *engine) newUpstream(name string) *upstream {
-	return &upstream{
+	u := &upstream{
 		engine: e, name: name, views: make(map[viewKey]*view), known: make(map[string]*node), meter: &meter{},
 		timeout: int64(defaultTimeout), stuck: int64(2 * defaultTimeout), connections: 1, maxDedicated: 1000, split: true,
-		reporting: func(*node, error) {},
+		reporting: func(*node, error) {}, slow: int64(10 * time.Millisecond),
 	}
+	e.upstreams[u] = struct{}{}
+	return u
 }
 
 func (u *upstream) report(n *node, err error) { u.reporting(n, err) }

@@ -4,8 +4,13 @@ import (
 	"github.com/sidewire/sidewire/protocols/redis"
 )
 
-// maxInFlight is how many commands of one client may wait for replies before it is not read any further.
-const maxInFlight = 8192
+// How many commands of one client may wait for replies before it is not read any further. A client begins with few and gets more as
+// its replies turn out to be small: hundreds of pipelined GETs of a megabyte would keep a shared connection from everybody else.
+const (
+	firstWindow  = 32
+	maxInFlight  = 8192
+	windowBudget = 2 << 20 // bytes of replies that may be under way
+)
 
 // session is one client.
 type session struct {
@@ -44,6 +49,9 @@ type session struct {
 	track    tracking
 	multi    *transaction // collected here, for several shards
 	topology uint64       // the upstream's, when the ring was last empty
+	window   int          // commands that may be under way
+	size     int          // a running mean of the size of replies
+	passed   int          // bytes of the reply at the head that are out
 }
 
 // slot is where a reply waits for its turn.
@@ -69,7 +77,7 @@ type limits struct {
 
 func (e *engine) newSession(w wire, g *gate, addr string) *session {
 	e.nextID++
-	s := &session{engine: e, wire: w, gate: g, limits: &g.limits, id: e.nextID, addr: addr, admitted: !g.locked()}
+	s := &session{engine: e, wire: w, gate: g, limits: &g.limits, id: e.nextID, addr: addr, admitted: !g.locked(), window: firstWindow}
 	e.sessions[s.id] = s
 	s.setView(g.upstream.view(viewKey{db: g.upstream.db}))
 	s.db = g.upstream.db
@@ -104,7 +112,7 @@ func (s *session) push() uint64 {
 			s.settle()
 		}
 	}
-	if s.tail-s.head >= maxInFlight && !s.full {
+	if int(s.tail-s.head) >= s.window && !s.full {
 		s.full = true
 		s.wire.Pause()
 	}
@@ -129,6 +137,7 @@ func (s *session) deliver(seq uint64, reply []byte) {
 	if !sl.muted {
 		s.wire.Write(reply)
 	}
+	s.passed += len(reply)
 	s.advance()
 }
 
@@ -138,12 +147,15 @@ func (s *session) stream(piece []byte) {
 		return
 	}
 	s.streaming = true
+	s.passed += len(piece)
 	s.wire.Write(piece)
 }
 
 // advance moves the head past an answered slot, and past those whose replies have been waiting for it.
 func (s *session) advance() {
 	s.streaming = false
+	s.measure(s.passed)
+	s.passed = 0
 	*s.slot(s.head) = slot{}
 	s.head++
 	if len(s.track.pushes) > 0 {
@@ -158,11 +170,12 @@ func (s *session) advance() {
 		if !sl.muted {
 			s.wire.Write(sl.reply)
 		}
+		s.measure(len(sl.reply))
 		s.engine.give(sl.reply)
 		*sl = slot{}
 		s.head++
 	}
-	if s.full && s.inFlight() <= maxInFlight/2 {
+	if s.full && s.inFlight() <= s.window/2 {
 		s.full = false
 		s.resume()
 	}
@@ -173,6 +186,19 @@ func (s *session) advance() {
 	}
 	if s.head == s.tail {
 		s.idle()
+	}
+}
+
+// measure learns from the size of a reply how many commands may be under way: their replies should fit into the budget.
+func (s *session) measure(size int) {
+	if size > 4*s.size { // one big reply among small ones counts at once
+		s.size = size
+	}
+	s.size += (size - s.size) / 8
+	if fit := windowBudget / (s.size + 64); s.window > fit {
+		s.window = max(fit, 2)
+	} else if s.window < maxInFlight {
+		s.window++
 	}
 }
 
