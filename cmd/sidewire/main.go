@@ -48,7 +48,7 @@ func main() {
 		},
 	}
 	s.flags(root)
-	root.AddCommand(runCommand(), validateCommand(), controlCommand(), waitCommand(), schemaCommand(), versionCommand())
+	root.AddCommand(runCommand(), validateCommand(), explainCommand(), importCommand(), controlCommand(), waitCommand(), schemaCommand(), versionCommand())
 	err := root.Execute()
 	if err == nil {
 		return

@@ -311,6 +311,13 @@ func (m *merging) limits() *Refusal {
 
 // pushable reports that the first groups of the result are among the first groups of each shard.
 func (m *merging) pushable() bool {
+	for _, k := range m.spec.Keys {
+		// Texts that are equal may differ in their weights ('a' and 'a '), so that DISTINCT with the weights beside
+		// them keeps both, and a LIMIT there would cut too early.
+		if m.sel.Distinct && k.Weight >= 0 {
+			return false
+		}
+	}
 	return len(m.spec.Resort) == 0 && m.spec.Having == nil && m.distinct == "" && len(m.spec.Keys) > 0
 }
 
