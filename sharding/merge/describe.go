@@ -61,5 +61,8 @@ func (s *Spec) Describe() []string {
 	if s.Strip > 0 {
 		add("%d derived columns cut off", s.Strip)
 	}
+	for _, r := range s.Rewrite {
+		add("column %d: %s becomes %s", r.Column+1, r.Old, r.New)
+	}
 	return out
 }

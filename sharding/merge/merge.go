@@ -1,6 +1,7 @@
 package merge
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -212,6 +213,9 @@ func (m *Merger) produce() ([]byte, error) {
 			return nil, err
 		}
 		s.stale = true
+		if len(m.spec.Rewrite) > 0 && m.opt.Format == Text {
+			return m.rewrite(s), nil
+		}
 		return m.cut(s)
 	}
 	if len(m.resort) == 0 {
@@ -286,6 +290,31 @@ func (m *Merger) cut(s *stream) ([]byte, error) {
 	}
 	m.out = append(m.out, s.row[s.spans[0].begin:s.spans[n].begin]...)
 	return m.out, nil
+}
+
+// rewrite replaces names in a row.
+func (m *Merger) rewrite(s *stream) []byte {
+	m.out = m.out[:0]
+	for i, at := range s.spans {
+		if at.null() {
+			m.out = append(m.out, 0xfb)
+			continue
+		}
+		v := s.row[at.begin:at.end]
+		text := s.row[at.start:at.end]
+		changed := false
+		for _, r := range m.spec.Rewrite {
+			if r.Column == i && bytes.Contains(text, []byte(r.Old)) {
+				text, changed = bytes.Replace(text, []byte(r.Old), []byte(r.New), 1), true
+			}
+		}
+		if changed {
+			m.out = append(appendLenenc(m.out, len(text)), text...)
+		} else {
+			m.out = append(m.out, v...)
+		}
+	}
+	return m.out
 }
 
 func setNull(row []byte, column int) {

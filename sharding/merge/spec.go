@@ -20,6 +20,13 @@ type Spec struct {
 	Offset     uint64
 	Limit      int64 // -1: none
 	Consts     []value.Value
+	Rewrite    []Rewrite // text rows only
+}
+
+// Rewrite replaces the first occurrence of a text in a column: a physical name by the logical one.
+type Rewrite struct {
+	Column   int
+	Old, New string
 }
 
 // Derived is added to the number of a derived column: the first is Derived, whatever number of columns the client's own

@@ -29,6 +29,7 @@ func (st *Statement) Fits(text string, vars []scan.Var) bool {
 // Bind decides one execution: its routes, or why it is refused. out is overwritten.
 func (st *Statement) Bind(in *Input, out *Execution) {
 	out.Routes, out.Merge, out.Refusal, out.Affected, out.Key = out.Routes[:0], nil, nil, Sum, value.Value{}
+	out.Local = nil
 	h := in.Hint
 	if h == nil {
 		h = st.Hint
@@ -38,6 +39,10 @@ func (st *Statement) Bind(in *Input, out *Execution) {
 	case st.direct(in, out, h):
 	case st.Refusal != nil:
 		out.Refusal = st.Refusal
+	case st.local != nil:
+		st.bindLocal(in, out)
+	case st.one:
+		st.firstNode(in, out)
 	case st.insert != nil:
 		st.bindInsert(in, out, h)
 	case len(st.groups) == 0:
@@ -175,7 +180,9 @@ func (st *Statement) spread(in *Input, out *Execution, nodes algorithm.Set, d *d
 	}
 	edits, pushed := st.edits, uint64(0)
 	if st.spec != nil {
-		edits = st.wide
+		if !st.plainWide {
+			edits = st.wide
+		}
 		if pushed, out.Refusal = st.bindMerge(in, out); out.Refusal != nil {
 			return
 		}

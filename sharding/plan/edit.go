@@ -61,7 +61,7 @@ func (a *analysis) nameEdits(stmt ast.StmtNode, aliases bool) {
 			return
 		}
 		start := m.table.Start
-		if m.schema.End != 0 {
+		if m.schema.End != 0 && m.schema.Start < start {
 			start = m.schema.Start
 		}
 		e := edit{start: start, end: m.table.End, kind: editTable, ref: t}

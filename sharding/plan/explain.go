@@ -12,6 +12,7 @@ type Explanation struct {
 	Why     []string         `json:"why,omitempty"`
 	Routes  []ExplainedRoute `json:"routes,omitempty"`
 	Merge   []string         `json:"merge,omitempty"`
+	Local   [][]string       `json:"local,omitempty"` // an answer made here: names, then rows
 	Refusal *ExplainedError  `json:"refusal,omitempty"`
 }
 
@@ -39,6 +40,10 @@ func (st *Statement) Explain(in *Input) *Explanation {
 		e.Refusal = &ExplainedError{int(r.Code), r.State, r.Reason, r.Way}
 		return e
 	}
+	if l := ex.Local; l != nil {
+		e.Local = append([][]string{l.Names}, l.Rows...)
+		return e
+	}
 	e.Why = st.why(&ex)
 	for i := range ex.Routes {
 		r := &ex.Routes[i]
@@ -63,7 +68,9 @@ func (st *Statement) why(ex *Execution) []string {
 	switch {
 	case st.insert != nil:
 		return []string{fmt.Sprintf("%d rows of %s by %s", len(st.insert.rows), st.insert.table.Name, list(st.insert.table.Columns()))}
-	case len(st.groups) == 0 && st.first:
+	case st.one:
+		return []string{"the first shard of " + st.groups[0].table.Name + " tells the structure of all"}
+	case len(st.groups) == 0 && st.first && len(st.targets) > 1:
 		return []string{"broadcast tables are written everywhere"}
 	case len(st.groups) == 0:
 		return []string{"no sharded table"}
@@ -91,6 +98,9 @@ func (e *Explanation) String() string {
 			fmt.Fprintf(&b, "instead: %s\n", e.Refusal.Way)
 		}
 		return b.String()
+	}
+	for _, r := range e.Local {
+		fmt.Fprintf(&b, "answered here: %s\n", strings.Join(r, ", "))
 	}
 	for _, w := range e.Why {
 		fmt.Fprintf(&b, "%s\n", w)

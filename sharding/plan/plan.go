@@ -46,7 +46,12 @@ type Statement struct {
 	targets   []int        // without sharded tables: where to run
 	all       bool         // every node of the groups, whatever the conditions
 	first     bool         // routes change copies of the same rows
-	catalog   bool         // asks information_schema
+	one       bool         // any one node of the group answers
+	local     *Local       // answered here
+	like      *operand     // the pattern of a local answer
+	// plainWide says that the names' edits are all there is to a scattered text.
+	plainWide bool
+	catalog   bool // asks information_schema
 }
 
 // Kind tells statements apart where their execution differs.
@@ -79,6 +84,8 @@ type Execution struct {
 	Routes  []Route
 	Merge   *merge.Spec // nil: one route whose reply goes to the client as it is
 	Refusal *Refusal    // not nil: nothing may run
+	// Local is the answer when no server is asked; there are no routes then.
+	Local *Local
 	// Affected says how affected rows of several routes join.
 	Affected Affected
 	// Key is the first generated key of an INSERT, what LAST_INSERT_ID() must return; NULL if none.

@@ -42,6 +42,9 @@ func (a *analysis) statement(text string, sc *scan.Result) {
 	switch sc.Verb {
 	case scan.Select, scan.With, scan.Values, scan.Table, scan.Insert, scan.Replace, scan.Update, scan.Delete, scan.Do:
 	case scan.Create, scan.Alter, scan.Drop, scan.Truncate, scan.Rename:
+	case scan.Show, scan.Describe, scan.Explain:
+		a.show(text)
+		return
 	default:
 		a.verbatim(text)
 		return
