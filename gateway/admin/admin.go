@@ -106,7 +106,7 @@ func New(o Options) *Server {
 		{path: "/digests", help: "forms of statements by the time they took; ?limit=N", handle: s.digests},
 		{path: "/slow", help: "slow statements of late, the latest first; ?limit=N", handle: s.slow},
 		{path: "/views", help: "names of what the protocols show", handle: s.views},
-		{path: "/views/{name}", help: "one view as JSON", handle: s.view},
+		{path: "/views/{name...}", help: "one view as JSON", handle: s.view},
 		{path: "/logging", help: "levels of the loggers; POST ?level=LEVEL or ?paths=NAME:LEVEL,... or ?NAME=LEVEL changes them", handle: s.logging},
 		{path: "/healthcheck/fail", help: "report unready from now on", changes: true, handle: s.healthcheck(true)},
 		{path: "/healthcheck/ok", help: "take that back", changes: true, handle: s.healthcheck(false)},

@@ -157,6 +157,9 @@ func (b *backend) receive(buf []byte) int {
 	}
 	if b.pending.len() == 0 {
 		b.wire.Forget(b.wire.Offset())
+		if !b.dedicated && b.pool.closed() {
+			b.discard("server has left") // what was under way when it left is answered now
+		}
 	} else {
 		b.wire.Forget(b.pending.at(0).from)
 	}

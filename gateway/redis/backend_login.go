@@ -65,7 +65,7 @@ type login struct {
 	user, pass string
 	db         int
 	resp3      bool
-	shared     bool
+	readOnly   bool // a cluster's replica is told that reads are meant for it
 }
 
 // do logs in, all questions at once. It returns the server's version if it was told.
@@ -98,6 +98,10 @@ func (a login) do(l *link) (version string, err error) {
 	if a.db != 0 {
 		out = redis.AppendCommand(out, "SELECT", strconv.Itoa(a.db))
 		steps = append(steps, must("SELECT"))
+	}
+	if a.readOnly {
+		out = redis.AppendCommand(out, "READONLY")
+		steps = append(steps, must("READONLY"))
 	}
 	if len(steps) == 0 {
 		return "", nil

@@ -18,6 +18,7 @@ type view struct {
 	upstream *upstream
 	key      viewKey
 	pools    []*pool // in the order of upstream.nodes
+	replicas map[*node]*pool
 }
 
 // pool holds the connections of one view to one node.
@@ -37,6 +38,7 @@ type node struct {
 	weight   int
 	index    int
 	replica  bool
+	replicas []*node // of a primary, those that may be read from
 
 	version string // as its HELLO said
 	// A node that could not be reached is asked again after a while, not by every command.
@@ -192,6 +194,9 @@ func (p *pool) forget(b *backend) {
 
 // closed tells whether the node has left the upstream.
 func (p *pool) closed() bool {
+	if p.node.replica {
+		return p.view.replicas[p.node] != p
+	}
 	return p.node.index >= len(p.view.pools) || p.view.pools[p.node.index] != p
 }
 

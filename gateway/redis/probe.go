@@ -17,13 +17,18 @@ import (
 
 // probe asks one server how it is, over a connection that it keeps.
 type probe struct {
-	block *ClusterBlock
-	link  *link
+	account login
+	link    *link
 }
 
 // NewProbe makes a probe of one endpoint.
 func (*protocol) NewProbe(c *config.Cluster, _ config.Endpoint) cluster.Probe {
-	return &probe{block: c.Block.(*ClusterBlock)}
+	b := c.Block.(*ClusterBlock)
+	p := &probe{account: login{user: b.User, pass: b.Password.Value()}}
+	if b.Hashing == "sentinel" {
+		p.account = login{user: b.SentinelUser, pass: b.SentinelPassword.Value()}
+	}
+	return p
 }
 
 func (p *probe) Ask(ctx context.Context, dial func(context.Context) (net.Conn, error)) (cluster.State, error) {
@@ -34,7 +39,7 @@ func (p *probe) Ask(ctx context.Context, dial func(context.Context) (net.Conn, e
 		}
 		p.link = &link{conn: conn}
 		p.limit(ctx)
-		if _, err := (login{user: p.block.User, pass: p.block.Password.Value()}).do(p.link); err != nil {
+		if _, err := p.account.do(p.link); err != nil {
 			p.Close()
 			return cluster.State{}, err
 		}

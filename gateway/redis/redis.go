@@ -45,23 +45,29 @@ func (b *UserBlock) SetDefaults() { b.Name = "default" }
 
 // ClusterBlock is the `redis:` block of a cluster.
 type ClusterBlock struct {
-	Hashing     string          `yaml:"hashing" enum:"ketama|maglev|modula|random|slots" doc:"How keys are spread over the endpoints; slots is a Redis Cluster. Empty: they are one server and its replicas."`
-	Hash        string          `yaml:"hash" enum:"one_at_a_time|md5|crc16|crc32|crc32a|fnv1_64|fnv1a_64|fnv1_32|fnv1a_32|hsieh|murmur|jenkins" default:"fnv1a_64" doc:"The function that hashes keys, by twemproxy's names."`
-	HashTag     *string         `yaml:"hash_tag" doc:"Two characters that enclose the part of a key that is hashed; empty: none. Default: {}."`
-	CrossShard  string          `yaml:"cross_shard" enum:"split|refuse" default:"split" doc:"What becomes of MGET, MSET, DEL, UNLINK, EXISTS and TOUCH with keys of several shards; split is not atomic."`
-	Eject       bool            `yaml:"eject" doc:"Leave unhealthy endpoints out of the placement, so that their keys go to others: for caches."`
-	User        string          `yaml:"user"`
-	Password    config.Secret   `yaml:"password"`
-	Database    int             `yaml:"database" min:"0" doc:"The database that clients begin in."`
-	Connections int             `yaml:"connections" min:"1" max:"256" default:"1" doc:"Shared connections to each endpoint, for each database, user and protocol version in use."`
-	Dedicated   int             `yaml:"dedicated_connections" min:"1" default:"1000" doc:"At most so many connections to each endpoint that one client has for itself: transactions, blocking commands, subscriptions."`
-	Slow        config.Duration `yaml:"slow" default:"10ms" doc:"Commands at least so slow are listed in the admin interface, without their values."`
-	Timeout     config.Duration `yaml:"timeout" default:"5s" doc:"How long a command may take; its client gets an error then, the others on the connection do not. Blocking commands and dedicated connections have no limit."`
+	Hashing          string          `yaml:"hashing" enum:"ketama|maglev|modula|random|slots|sentinel" doc:"How keys are spread over the endpoints; slots: they are nodes of a Redis Cluster; sentinel: they are sentinels that know the server. Empty: they are one server and its replicas."`
+	Group            string          `yaml:"group" doc:"The name by which sentinels know the server."`
+	Hash             string          `yaml:"hash" enum:"one_at_a_time|md5|crc16|crc32|crc32a|fnv1_64|fnv1a_64|fnv1_32|fnv1a_32|hsieh|murmur|jenkins" default:"fnv1a_64" doc:"The function that hashes keys, by twemproxy's names."`
+	HashTag          *string         `yaml:"hash_tag" doc:"Two characters that enclose the part of a key that is hashed; empty: none. Default: {}."`
+	CrossShard       string          `yaml:"cross_shard" enum:"split|refuse" default:"split" doc:"What becomes of MGET, MSET, DEL, UNLINK, EXISTS and TOUCH with keys of several shards; split is not atomic."`
+	Eject            bool            `yaml:"eject" doc:"Leave unhealthy endpoints out of the placement, so that their keys go to others: for caches."`
+	User             string          `yaml:"user"`
+	Password         config.Secret   `yaml:"password"`
+	SentinelUser     string          `yaml:"sentinel_user"`
+	SentinelPassword config.Secret   `yaml:"sentinel_password" doc:"What the sentinels want; user and password are for the servers."`
+	Read             string          `yaml:"read" enum:"primary|prefer_replica|replica|any" default:"primary" doc:"Who answers commands that only read. A replica may not have heard of the newest writes."`
+	OwnWrites        config.Duration `yaml:"read_own_writes" doc:"For so long after it wrote, a client reads from the primary; 0: never mind. Writes of other clients may still be missing on a replica."`
+	Database         int             `yaml:"database" min:"0" doc:"The database that clients begin in."`
+	Connections      int             `yaml:"connections" min:"1" max:"256" default:"1" doc:"Shared connections to each endpoint, for each database, user and protocol version in use."`
+	Dedicated        int             `yaml:"dedicated_connections" min:"1" default:"1000" doc:"At most so many connections to each endpoint that one client has for itself: transactions, blocking commands, subscriptions."`
+	Slow             config.Duration `yaml:"slow" default:"10ms" doc:"Commands at least so slow are listed in the admin interface, without their values."`
+	Timeout          config.Duration `yaml:"timeout" default:"5s" doc:"How long a command may take; its client gets an error then, the others on the connection do not. Blocking commands and dedicated connections have no limit."`
 }
 
 // SetDefaults fills what a file leaves out.
 func (b *ClusterBlock) SetDefaults() {
 	b.Hash, b.CrossShard, b.Connections, b.Dedicated, b.Timeout = "fnv1a_64", "split", 1, 1000, config.Duration(defaultTimeout)
+	b.Read = "primary"
 	b.Slow = config.Duration(10 * time.Millisecond)
 }
 
@@ -123,13 +129,19 @@ func (*protocol) CheckCluster(_ *config.Model, c *config.Cluster, at config.Path
 	if b.Hashing == "slots" && b.Database != 0 {
 		problems = append(problems, at.Field("database").Problem("a Redis Cluster has only database 0"))
 	}
-	if b.Eject && (b.Hashing == "" || b.Hashing == "slots") {
+	if b.Eject && (b.Hashing == "" || b.Hashing == "slots" || b.Hashing == "sentinel") {
 		problems = append(problems, at.Field("eject").Problem("needs hashing: ketama, maglev, modula or random"))
+	}
+	if (b.Hashing == "sentinel") != (b.Group != "") {
+		problems = append(problems, at.Field("group").Problem("hashing: sentinel and group belong together"))
+	}
+	if b.Hashing != "" && b.Hashing != "slots" && b.Hashing != "sentinel" && b.Read != "primary" {
+		problems = append(problems, at.Field("read").Problem("a hashed pool has no replicas to read from"))
 	}
 	if b.User != "" && b.Password.IsZero() {
 		problems = append(problems, at.Field("user").Problem("needs a password"))
 	}
-	if b.Hashing != "" && b.Hashing != "slots" {
+	if b.Hashing != "" && b.Hashing != "slots" && b.Hashing != "sentinel" {
 		if _, _, err := placement(b, members(c, nil)); err != nil {
 			problems = append(problems, at.Problem("%v", err))
 		}

@@ -66,13 +66,15 @@ type attachment struct {
 	stop    context.CancelFunc
 	watch   sync.WaitGroup
 
-	topology topology
+	topology  topology
+	sentinels sentinels
 }
 
 func (r *room) attach(c *cluster.Cluster) (*attachment, error) {
 	a := &attachment{room: r, cluster: c}
 	a.ctx, a.stop = context.WithCancel(context.Background())
 	a.topology.init(a)
+	a.sentinels.init(a)
 	var err error
 	r.do(func() {
 		a.up = r.engine.newUpstream(c.Name())
@@ -145,10 +147,19 @@ func (a *attachment) configure(c *config.Cluster) error {
 		u.views = map[viewKey]*view{}
 		u.epoch++
 	}
+	u.reads, u.ownWrites = readPolicies[b.Read], int64(b.OwnWrites.Std())
+	u.ask = b.Hashing == "slots" || b.Hashing == "sentinel"
 	switch b.Hashing {
 	case "":
 		u.mode, u.handlers = modeSingle, &single
 		a.place(a.primary(c))
+		if len(u.nodes) > 0 {
+			u.setReplicas(map[string][]string{u.nodes[0].address: a.replicas(u.nodes[0].address)})
+		}
+		return nil
+	case "sentinel":
+		u.mode, u.handlers = modeSingle, &single
+		a.sentinels.seeds(c)
 		return nil
 	case "slots":
 		u.mode, u.handlers = modeSlots, &sharded
@@ -221,6 +232,17 @@ func (a *attachment) primary(c *config.Cluster) []member {
 	return nil
 }
 
+// replicas are the healthy endpoints that say they are replicas.
+func (a *attachment) replicas(primary string) []string {
+	var list []string
+	for _, e := range a.cluster.Endpoints() {
+		if e.Role() == cluster.Replica && e.Healthy() && e.Address() != primary {
+			list = append(list, e.Address())
+		}
+	}
+	return list
+}
+
 // upstreamOwner passes a stream's events to a backend.
 type upstreamOwner struct {
 	room *room
@@ -246,7 +268,7 @@ func gone(err error) error {
 // dial opens a backend's connection on a goroutine of its own, and brings it into the loop.
 func (r *room) dial(b *backend) {
 	u, key, n := b.pool.view.upstream, b.pool.view.key, b.pool.node
-	account := login{user: key.user, pass: key.pass, db: key.db, resp3: key.resp3, shared: !b.dedicated}
+	account := login{user: key.user, pass: key.pass, db: key.db, resp3: key.resp3, readOnly: n.replica && u.mode == modeSlots}
 	if account.user == "" && account.pass == "" {
 		account.user, account.pass = u.user, u.pass
 	}

@@ -34,7 +34,8 @@ type upstream struct {
 	known      map[string]*node // by address, those that only redirections named included
 	views      map[viewKey]*view
 	unknown    int        // nodes that only redirections named
-	asked      bool       // modeSlots: an answer to the first question is in, good or bad
+	ask        bool       // who holds what is asked of the servers or their sentinels
+	asked      bool       // an answer to the first question is in, good or bad
 	waiting    []*session // until it is
 	stats      struct{ redirected uint64 }
 	meter      *meter
@@ -46,6 +47,8 @@ type upstream struct {
 	user, pass   string
 	timeout      int64
 	stuck        int64
+	reads        readPolicy
+	ownWrites    int64 // for so long after a write a session reads from the primary
 	slow         int64 // commands at least so slow are kept for the operator
 	connections  int
 	maxDedicated int
@@ -175,7 +178,7 @@ func (s *session) adopt() bool {
 	if s.inFlight() > 0 {
 		return false
 	}
-	if u := s.view.upstream; u.mode == modeSlots && !u.asked {
+	if u := s.view.upstream; u.ask && !u.asked {
 		u.waiting = append(u.waiting, s)
 		s.wait()
 		return false
@@ -204,7 +207,7 @@ func (s *session) keyed(c *redis.Command) bool {
 
 // forward sends the request to a node's shared connection as it came.
 func (s *session) forward(node int, c *redis.Command) bool {
-	b, err := s.conn(node)
+	b, err := s.pick(node, c)
 	if err != nil {
 		return s.unreachable(node, err)
 	}

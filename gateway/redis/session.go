@@ -49,6 +49,7 @@ type session struct {
 	track    tracking
 	multi    *transaction // collected here, for several shards
 	topology uint64       // the upstream's, when the ring was last empty
+	wrote    int64        // when it last wrote, if reads go elsewhere
 	window   int          // commands that may be under way
 	size     int          // a running mean of the size of replies
 	passed   int          // bytes of the reply at the head that are out

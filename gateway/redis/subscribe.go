@@ -136,11 +136,7 @@ func (s *session) subscribed(b *backend, f []byte, p *pending) bool {
 		return true
 	}
 	// The session's ring holds this command alone at its head: everything before was answered before the lease or on it.
-	if f[0] == redis.TypePush {
-		s.pushOut(f) // heard even by a client that has turned replies off
-	} else {
-		s.stream(f)
-	}
+	s.pushOut(f) // heard even by a client that has turned replies off
 	if p.part--; p.part == 0 {
 		b.pending.pop()
 		s.advance()

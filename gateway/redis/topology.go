@@ -78,6 +78,7 @@ func (t *topology) ask(why string) {
 func (r *room) refresh(u *upstream, why string) {
 	if u.attachment != nil {
 		u.attachment.topology.ask(why)
+		u.attachment.sentinels.ask()
 	}
 }
 
@@ -362,13 +363,10 @@ func (u *upstream) learnt(m *slotMap) {
 		u.setNodes(members)
 		*u.slots = m.slots
 	}
-	waiting := u.waiting
-	u.waiting = nil
-	for _, s := range waiting {
-		if !s.closed {
-			s.proceed()
-		}
+	if m != nil {
+		u.setReplicas(m.replicas)
 	}
+	u.release()
 }
 
 // holds tells whether the view is the one in use.

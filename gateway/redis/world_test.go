@@ -137,7 +137,7 @@ func newWorld(t testing.TB, seed uint64, nodes int, m mode) *world {
 		}
 		w.up.place, w.up.hash, w.up.tag = k, hash.FNV1a_64, hash.Tag{Open: '{', Close: '}'}
 	case modeSlots:
-		w.up.asked = true
+		w.up.ask, w.up.asked = true, true
 		w.up.slots = new([hash.Slots]int16)
 		for i := range w.up.slots {
 			w.up.slots[i] = int16(i * nodes / hash.Slots)

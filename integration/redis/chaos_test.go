@@ -210,16 +210,19 @@ func reshard(ctx context.Context, from, to *servers.RedisServer, slots int) erro
 	if err != nil {
 		return err
 	}
-	owned, err := src.ClusterSlots(ctx).Result()
+	shards, err := src.ClusterShards(ctx).Result()
 	if err != nil {
 		return err
 	}
 	host, port, _ := net.SplitHostPort(to.Addr)
 	var list []int
-	for _, r := range owned {
-		if len(r.Nodes) > 0 && r.Nodes[0].ID == srcID {
+	for _, shard := range shards {
+		if len(shard.Nodes) == 0 || shard.Nodes[0].ID != srcID {
+			continue
+		}
+		for _, r := range shard.Slots {
 			for s := r.Start; s <= r.End; s++ {
-				list = append(list, s)
+				list = append(list, int(s))
 			}
 		}
 	}
@@ -376,4 +379,36 @@ func TestPoolServersComeAndGo(t *testing.T) {
 	if err := servers.Poll(ctx, func(ctx context.Context) error { return c.Set(ctx, there, "again", 0).Err() }); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// The sentinels move the primary under load: clients see errors for a moment at most, and nothing is counted twice.
+func TestSentinelSwitchUnderLoad(t *testing.T) {
+	leak.Check(t)
+	g := servers.RedisSentinel(t, servers.Private())
+	var sentinels []string
+	for _, s := range g.Sentinels {
+		sentinels = append(sentinels, s.Addr)
+	}
+	p := start(t, "", "hashing: sentinel, group: "+g.Primary, sentinels...)
+	ctx := within(t, 60*time.Second)
+	a, stop := begin(t, p)
+	a.until(ctx, 1000)
+	s := redis.NewClient(&redis.Options{Addr: sentinels[0], DisableIdentity: true, Protocol: 2})
+	defer s.Close()
+	if err := s.Do(ctx, "SENTINEL", "FAILOVER", g.Primary).Err(); err != nil {
+		t.Fatal(err)
+	}
+	c := p.client(t, 2)
+	if err := servers.Poll(ctx, func(ctx context.Context) error {
+		now, err := s.Do(ctx, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", g.Primary).StringSlice()
+		if err != nil || net.JoinHostPort(now[0], now[1]) == g.Nodes[0].Addr {
+			return fmt.Errorf("the primary is still %v, %v", now, err)
+		}
+		return c.Set(ctx, "after", "the switch", 0).Err()
+	}); err != nil {
+		t.Fatal(err)
+	}
+	a.until(ctx, a.ok.Load()+500)
+	stop()
+	a.settle(ctx, c, true) // what the old primary took after its last word to the new one is lost, as with any client
 }

@@ -1,0 +1,104 @@
+package redis
+
+import (
+	"slices"
+
+	"github.com/sidewire/sidewire/protocols/redis"
+)
+
+// readPolicy says who answers commands that only read.
+type readPolicy uint8
+
+const (
+	readPrimary       readPolicy = iota
+	readPreferReplica            // a replica, or the primary if there is none that can be reached
+	readReplica                  // a replica, or nobody
+	readAny                      // the primary or a replica
+)
+
+var readPolicies = map[string]readPolicy{"primary": readPrimary, "prefer_replica": readPreferReplica, "replica": readReplica, "any": readAny}
+
+// setReplicas says which replicas each primary has. Those that stay keep their connections.
+func (u *upstream) setReplicas(of map[string][]string) {
+	for _, n := range u.nodes {
+		var next []*node
+		for _, address := range of[n.address] {
+			at := slices.IndexFunc(n.replicas, func(r *node) bool { return r.address == address })
+			if at >= 0 {
+				next = append(next, n.replicas[at])
+			} else {
+				next = append(next, &node{upstream: u, address: address, name: address, weight: 1, index: -1, replica: true})
+			}
+		}
+		for _, r := range n.replicas {
+			if !slices.Contains(next, r) {
+				for _, v := range u.views {
+					if p := v.replicas[r]; p != nil {
+						delete(v.replicas, r)
+						p.retire("replica has left")
+					}
+				}
+			}
+		}
+		n.replicas = next
+	}
+}
+
+// replicaPool is the view's pool for a replica.
+func (v *view) replicaPool(r *node) *pool {
+	p := v.replicas[r]
+	if p == nil {
+		p = &pool{view: v, node: r, shared: make([]*backend, v.upstream.connections)}
+		if v.replicas == nil {
+			v.replicas = make(map[*node]*pool)
+		}
+		v.replicas[r] = p
+	}
+	return p
+}
+
+// reader returns the connection on which a read of a session is answered: always the same replica for a session, so that it does not see
+// time go backwards as long as that one lives; and the primary for a while after the session has written, if that is wanted.
+func (s *session) reader(i int) (*backend, error) {
+	u := s.view.upstream
+	n := u.nodes[i]
+	if u.ownWrites > 0 && s.engine.clock-s.wrote < u.ownWrites && s.wrote > 0 {
+		return s.conn(i)
+	}
+	choices := len(n.replicas)
+	if u.reads == readAny {
+		choices++
+	}
+	var err error = errNoReplica
+	for k := range choices {
+		at := int((uint64(s.id) + uint64(k)) % uint64(choices))
+		var b *backend
+		if at == len(n.replicas) {
+			b, err = s.conn(i)
+		} else {
+			b, err = s.view.replicaPool(n.replicas[at]).conn(s.id)
+		}
+		if err == nil {
+			return b, nil
+		}
+	}
+	if u.reads == readReplica {
+		return nil, err
+	}
+	return s.conn(i)
+}
+
+var errNoReplica = &refusal{"has no replica that can be reached"}
+
+// pick returns the connection for a command: a replica's for reads by policy, else the primary's.
+func (s *session) pick(i int, c *redis.Command) (*backend, error) {
+	u := s.view.upstream
+	if u.reads == readPrimary || i < 0 || i >= len(u.nodes) {
+		return s.conn(i)
+	}
+	if c == nil || c.Flags&redis.ReadOnly == 0 {
+		s.wrote = s.engine.clock
+		return s.conn(i)
+	}
+	return s.reader(i)
+}

@@ -1,0 +1,85 @@
+package redis
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+)
+
+func TestReadsFollowThePolicy(t *testing.T) {
+	const replica = "10.0.1.1:6379"
+	for _, c := range []struct {
+		policy  readPolicy
+		own     time.Duration
+		down    bool
+		atFirst string // before the session has written
+		after   string
+	}{
+		{readPrimary, 0, false, "primary", "primary"},
+		{readPreferReplica, 0, false, "replica", "replica"},
+		{readPreferReplica, time.Second, false, "replica", "primary"},
+		{readPreferReplica, 0, true, "primary", "primary"},
+		{readReplica, 0, true, "", ""},
+	} {
+		w := newWorld(t, 1, 1, modeSingle)
+		w.servers["10.0.0.1:6379"].data["k"] = "primary"
+		w.servers[replica] = &server{data: map[string]string{"k": "replica"}}
+		w.up.setReplicas(map[string][]string{"10.0.0.1:6379": {replica}})
+		w.up.reads, w.up.ownWrites = c.policy, int64(c.own)
+		cl := w.client()
+		if c.down { // the first command finds out, the next ones know
+			w.refuse[replica] = errors.New("connection refused")
+			cl.ask("-ERR upstream "+replica+": connection refused\r\n", "GET", "k")
+			w.finish()
+		}
+		want := func(v string) string {
+			if v == "" {
+				return "-ERR no upstream host: 10.0.0.1:6379 unreachable: connection refused\r\n"
+			}
+			return bulkOf(v)
+		}
+		cl.ask(want(c.atFirst), "GET", "k")
+		cl.ask("+OK\r\n", "SET", "other", "1")
+		cl.ask(want(c.after), "GET", "k")
+		w.finish()
+		if c.own > 0 {
+			w.pass(2 * c.own)
+			cl.ask(bulkOf("replica"), "GET", "k")
+			w.finish()
+		}
+		if _, wrote := w.servers[replica].data["other"]; wrote {
+			t.Errorf("%+v: a write went to the replica", c)
+		}
+	}
+}
+
+// A new primary takes over when commands under way are answered; the old one's connections are given up.
+func TestElectionMovesSessions(t *testing.T) {
+	w := newWorld(t, 2, 1, modeSingle)
+	w.up.ask = true
+	const next = "10.0.0.2:6379"
+	w.servers[next] = &server{data: map[string]string{}}
+	c := w.client()
+	c.ask("+OK\r\n", "SET", "k", "1")
+	w.run()
+	if c.done != 0 {
+		t.Fatal("answered before the sentinels were")
+	}
+	w.up.elected(&sentinelGroup{primary: "10.0.0.1:6379"})
+	w.finish()
+	for i := range 20 {
+		c.ask("+OK\r\n", "SET", fmt.Sprint("k", i), "1")
+	}
+	for range 5 {
+		c.step()
+	}
+	w.up.elected(&sentinelGroup{primary: next})
+	w.finish()
+	if len(w.servers["10.0.0.1:6379"].data)+len(w.servers[next].data) != 21 || len(w.servers[next].data) == 0 {
+		t.Errorf("%d keys on the old server, %d on the new one", len(w.servers["10.0.0.1:6379"].data), len(w.servers[next].data))
+	}
+	if w.links[0].b.state != dead {
+		t.Error("the old connection is kept")
+	}
+}
