@@ -9,6 +9,7 @@ import (
 	"github.com/sidewire/sidewire/gateway/cluster"
 	"github.com/sidewire/sidewire/gateway/config"
 	"github.com/sidewire/sidewire/gateway/telemetry"
+	"github.com/sidewire/sidewire/gateway/telemetry/otlp"
 )
 
 // Apply makes a snapshot the one in force. What is unchanged keeps its connections, health and pools; what is gone is
@@ -28,7 +29,7 @@ func (g *Gateway) Apply(s *config.Snapshot) []config.Problem {
 		return nil
 	}
 	t := &transition{g: g, s: s, old: old, access: g.Access()}
-	for _, step := range []func() []config.Problem{t.openAccess, t.attach, t.warm, t.bindAdmin, t.bind, t.listen, t.updateClusters, t.updateListeners} {
+	for _, step := range []func() []config.Problem{t.openAccess, t.startExport, t.attach, t.warm, t.bindAdmin, t.bind, t.listen, t.updateClusters, t.updateListeners} {
 		if problems := step(); len(problems) > 0 {
 			for i := len(t.undo) - 1; i >= 0; i-- {
 				t.undo[i]()
@@ -47,6 +48,7 @@ type transition struct {
 	undo   []func()         // in the order in which things were done
 
 	access   *telemetry.AccessLog
+	export   *otlp.Exporter
 	places   []*place
 	fresh    map[string]*attached // clusters that were made for it
 	replaced map[string]*attached // clusters whose protocol changed
@@ -204,7 +206,7 @@ func (t *transition) commit() {
 	g := t.g
 	g.snapshot.Store(t.s)
 	g.memory.configure(g, t.s.Memory)
-	g.configureTelemetry(t.s.Telemetry)
+	t.commitTelemetry()
 	if before := g.access.Swap(t.access); before != t.access {
 		closeAccess(before)
 	}

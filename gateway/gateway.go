@@ -17,6 +17,7 @@ import (
 	"github.com/sidewire/sidewire/gateway/host"
 	"github.com/sidewire/sidewire/gateway/listener"
 	"github.com/sidewire/sidewire/gateway/telemetry"
+	"github.com/sidewire/sidewire/gateway/telemetry/otlp"
 )
 
 // Protocol is the seam between the core and a protocol. Adding one is a folder in protocols, one here, and a word in cmd.
@@ -48,6 +49,7 @@ type Gateway struct {
 	access   atomic.Pointer[telemetry.AccessLog]  // nil while there is none
 	living   atomic.Pointer[map[string]*attached] // clusters by name; replaced, never changed
 	rejected atomic.Pointer[Rejection]
+	export   atomic.Pointer[otlp.Exporter] // nil while nothing is sent
 	nextID   atomic.Uint64
 	awaiting atomic.Bool // a control plane has not sent everything yet
 
@@ -297,6 +299,10 @@ func (g *Gateway) Close(ctx context.Context) {
 		}
 	}
 	closeAccess(g.access.Swap(nil))
+	g.told.Trace(nil)
+	if e := g.export.Swap(nil); e != nil {
+		g.endExport(e)
+	}
 	if g.admin != nil {
 		flush, cancel := context.WithTimeout(context.Background(), flushTimeout)
 		defer cancel()

@@ -271,3 +271,40 @@ func lint(name, help string, kind Kind, labels []string) string {
 	}
 	return ""
 }
+
+// Family is all metrics of one name at one moment.
+type Family struct {
+	Name, Help string
+	Kind       Kind
+	Labels     []string // names
+	Samples    []Sample
+}
+
+// Sample is one metric: a value, or a reading of a histogram.
+type Sample struct {
+	Labels  []string // values, in the order of the family's names
+	Value   float64
+	Reading Reading
+}
+
+// Read reads every metric, those of one name together.
+func (r *Registry) Read() []Family {
+	var out []Family
+	at := map[string]int{}
+	r.each(func(f *family, s *series) {
+		i, known := at[f.name]
+		if !known {
+			i = len(out)
+			at[f.name] = i
+			out = append(out, Family{Name: f.name, Help: f.help, Kind: f.kind, Labels: f.labels})
+		}
+		sample := Sample{Labels: s.values}
+		if s.distributed() {
+			sample.Reading = s.read()
+		} else {
+			sample.Value = s.value()
+		}
+		out[i].Samples = append(out[i].Samples, sample)
+	})
+	return out
+}
