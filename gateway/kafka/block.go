@@ -21,10 +21,15 @@ type ListenerBlock struct {
 	Stall      config.Duration `yaml:"stall_timeout" doc:"How long a frame that has begun may make no progress." default:"60s"`
 	InFlight   int             `yaml:"max_in_flight" min:"1" max:"65536" doc:"Requests of one connection under way; reading stops when they are reached." default:"1024"`
 
-	Authentication string        `yaml:"authentication" enum:"pass-through|originate|terminate" doc:"pass-through: clients authenticate to the brokers. originate: clients do not authenticate, sidewire does with the cluster's sasl. terminate: clients authenticate to sidewire as one of users, sidewire to the brokers." default:"pass-through"`
-	Users          []User        `yaml:"users" doc:"Who may connect, with terminate."`
-	Mechanisms     []string      `yaml:"mechanisms" doc:"What clients may authenticate with, with terminate; empty: PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512."`
-	Topics         *TopicFigures `yaml:"topics" doc:"Count bytes, records and errors by topic and lag by group. Bodies are then walked instead of passed unseen."`
+	Authentication string   `yaml:"authentication" enum:"pass-through|originate|terminate" doc:"pass-through: clients authenticate to the brokers. originate: clients do not authenticate, sidewire does with the cluster's sasl. terminate: clients authenticate to sidewire as one of users, sidewire to the brokers." default:"pass-through"`
+	Users          []User   `yaml:"users" doc:"Who may connect, with terminate."`
+	Mechanisms     []string `yaml:"mechanisms" doc:"What clients may authenticate with, with terminate; empty: PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512."`
+	Rules          []Rule   `yaml:"rules" doc:"What clients may do, by user, API, topic, group and transactional id. The first rule that applies decides."`
+	Virtual        *Virtual `yaml:"virtual" doc:"Show a part of the cluster as a cluster of its own."`
+	Faults         []Fault  `yaml:"faults" doc:"Errors and delays made on purpose, for tests. The first that applies hits."`
+	Rack           string   `yaml:"rack" doc:"Where the clients are: filled into fetches that name no rack, and preferred for bootstrap."`
+
+	Topics *TopicFigures `yaml:"topics" doc:"Count bytes, records and errors by topic and lag by group. Bodies are then walked instead of passed unseen."`
 
 	SessionLifetime config.Duration `yaml:"session_lifetime" doc:"After so long a client must authenticate again (KIP-368), with terminate; 0: never."`
 }
@@ -145,6 +150,7 @@ func (b *ListenerBlock) check(m *config.Model, l *config.Listener, at config.Pat
 		problems = append(problems, at.Field("max_request_size").Problem("expected at least 1"))
 	}
 	problems = append(problems, b.checkAuthentication(m, at)...)
+	problems = append(problems, b.checkPolicy(at)...)
 	brokers := at.Field("brokers")
 	set := 0
 	for _, v := range []string{b.Brokers.Ports, b.Brokers.Loopback, b.Brokers.SNI} {

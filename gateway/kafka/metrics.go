@@ -19,6 +19,9 @@ type metrics struct {
 	local    *telemetry.Counter
 	failed   *telemetry.Counter
 	denied   *telemetry.Counter
+	refused  *telemetry.Counter
+	faults   *telemetry.Counter
+	farOut   *telemetry.Counter
 }
 
 type apiMetrics struct {
@@ -33,6 +36,9 @@ func newMetrics(r *telemetry.Registry, name string) *metrics {
 		sessions: r.Gauge("sidewire_kafka_sessions", "Client connections with a broker behind them.", "listener", name),
 		spliced:  r.Counter("sidewire_kafka_spliced_bytes_total", "Bytes moved inside the kernel without being copied.", "listener", name),
 		local:    r.Counter("sidewire_kafka_local_answers_total", "Requests that sidewire answered itself.", "listener", name),
+		refused:  r.Counter("sidewire_kafka_refused_requests_total", "Requests that a rule, a virtual cluster or a fault answered with an error.", "listener", name),
+		faults:   r.Counter("sidewire_kafka_faults_total", "Requests that were hit by a configured fault.", "listener", name),
+		farOut:   r.Counter("sidewire_kafka_out_of_rack_bytes_total", "Bytes of Fetch responses from brokers in another rack.", "listener", name),
 		denied:   r.Counter("sidewire_kafka_failed_authentications_total", "Clients that could not prove who they are.", "listener", name),
 		failed:   r.Counter("sidewire_kafka_failed_sessions_total", "Sessions that a fault ended.", "listener", name),
 	}

@@ -21,6 +21,7 @@ func (s *session) replies() (err error) {
 	defer func() {
 		s.mu.Lock()
 		s.over = true
+		close(s.ended)
 		s.moved.Broadcast()
 		s.mu.Unlock()
 		s.down.Interrupt() // the request goroutine may wait for a client that says nothing
@@ -68,6 +69,9 @@ func (s *session) finish(e *kafka.Inflight, size int64) {
 	}
 	took := time.Duration(s.rep.woke.UnixNano() - e.Started)
 	s.door.metrics.response(e.Key, size, took)
+	if s.far && e.Key == kafka.Fetch {
+		s.door.metrics.farOut.Add(size)
+	}
 	if access := s.door.host.Access(); access.Wants(took, false) {
 		s.log(access, e, size, took)
 	}
@@ -125,6 +129,8 @@ func (s *session) reply(e kafka.Inflight) (int64, error) {
 		return 0, err
 	}
 	switch {
+	case e.Flags&kafka.FlagNames != 0 && !streams(e.Key, e.Version):
+		return size, s.governed(&e, n, size)
 	case kafka.Rewritten(e.Key, e.Version):
 		return size, s.rewrite(&e, n, size)
 	case kafka.Walked(e.Key, e.Version), s.counted && (e.Key == kafka.Produce || e.Key == kafka.Fetch):
@@ -193,6 +199,24 @@ func (s *session) rewrite(e *kafka.Inflight, n int, size int64) error {
 	} else {
 		out, err = kafka.RewriteResponse(out, e.Key, e.Version, frame[n:], &s.view)
 	}
+	if err != nil {
+		return err
+	}
+	return s.replace(out, int(size))
+}
+
+// streams says whether a response holds no names, so that even where names matter it passes as it comes.
+func streams(key, version int16) bool {
+	return key == kafka.ApiVersions || (key == kafka.Fetch || key == kafka.Produce) && version >= 13
+}
+
+// governed sends a response whose names are mapped.
+func (s *session) governed(e *kafka.Inflight, n int, size int64) error {
+	frame, err := s.whole(size)
+	if err != nil {
+		return err
+	}
+	out, err := s.show(e, append(s.scratch[:0], frame[:n]...), frame[n:])
 	if err != nil {
 		return err
 	}

@@ -115,6 +115,11 @@ func (s *session) request(first bool) error {
 		return errDrain // nothing of this request went to the broker
 	}
 	e := kafka.Inflight{Key: h.Key, Version: h.Version, CorrelationID: h.CorrelationID, Started: s.req.woke.UnixNano()}
+	if s.door.block().governed() {
+		if done, err := s.govern(&h, e); done {
+			return err
+		}
+	}
 	switch h.Key {
 	case kafka.Produce:
 		acks, err := s.acks(&h)

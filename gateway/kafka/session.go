@@ -74,6 +74,8 @@ type session struct {
 	up      *socket.Conn // the broker
 	target  string
 	view    view
+	far     bool          // the broker is in another rack than the clients
+	ended   chan struct{} // closed when replies have ended
 
 	req pump // owned by the request goroutine
 	rep pump // owned by the reply goroutine
@@ -219,6 +221,7 @@ func (s *session) guard(f func() error) (err error) {
 func (s *session) prepare() {
 	block := s.door.block()
 	s.ring = kafka.NewRing(block.InFlight)
+	s.ended = make(chan struct{})
 	s.moved.L = &s.mu
 	stall := block.Stall.Std()
 	s.counted = block.Topics != nil
@@ -272,6 +275,9 @@ func (s *session) enterCluster(ctx context.Context, u *upstream) (net.Conn, erro
 	if err != nil {
 		return nil, err
 	}
+	if near := nearest(u.cluster.Endpoints(), s.door.block().Rack); near != nil {
+		e = near
+	}
 	s.target = e.Address()
 	conn, err := u.cluster.Dial(ctx, e)
 	if err == nil {
@@ -292,6 +298,16 @@ func (s *session) enterCluster(ctx context.Context, u *upstream) (net.Conn, erro
 	return nil, errors.Join(failed...)
 }
 
+// nearest is a healthy endpoint in the clients' rack; nil when there is none or no rack is named.
+func nearest(all []*cluster.Endpoint, rack string) *cluster.Endpoint {
+	for _, e := range all {
+		if rack != "" && e.Config().Zone == rack && e.Healthy() {
+			return e
+		}
+	}
+	return nil
+}
+
 // reachBroker connects to the broker this socket stands for. Its address may have changed since it was last heard of.
 func (s *session) reachBroker(ctx context.Context, u *upstream) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*u.cluster.Config().ConnectTimeout.Std())
@@ -301,6 +317,8 @@ func (s *session) reachBroker(ctx context.Context, u *upstream) (net.Conn, error
 		return nil, err
 	}
 	s.target = b.address()
+	rack := s.door.block().Rack
+	s.far = rack != "" && b.rack != "" && b.rack != rack
 	if s.door.own(s.target) {
 		return nil, fmt.Errorf("broker %d of cluster %q advertises %s, which is sidewire's own address: set its advertised.listeners", s.node, u.cluster.Name(), s.target)
 	}

@@ -35,6 +35,7 @@ type upstream struct {
 	end     context.CancelFunc
 	ended   chan struct{}
 	wake    chan struct{} // holds one: look now
+	ids     identities
 
 	mu      sync.Mutex // guards what follows
 	brokers map[int32]broker

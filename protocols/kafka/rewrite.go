@@ -69,6 +69,9 @@ func RewriteResponse(dst []byte, key, version int16, body []byte, brokers Broker
 	return resp.AppendTo(dst), nil
 }
 
+// HideBrokers replaces every broker address in a decoded response.
+func HideBrokers(resp kmsg.Response, brokers Brokers) { rewriteBrokers(resp, brokers) }
+
 func node(b Brokers, id int32) int32 {
 	if id < 0 {
 		return id

@@ -13,6 +13,13 @@ type Inflight struct {
 // InflightFlags tell the response side what the request side decided.
 type InflightFlags uint16
 
+// FlagNames: the names in the response are mapped. FlagListing: the request asked for everything there is, so that what is
+// not allowed is left out of the response instead of refused in it.
+const (
+	FlagNames InflightFlags = 1 << iota
+	FlagListing
+)
+
 // Ring keeps the in-flight requests of one connection in order: a broker answers a connection strictly in order, so
 // the head is what the next response answers, and an answer made here waits for its turn in it. It grows by doubling up
 // to its limit; a full ring means that reading from the client stops. It is not safe for concurrent use.

@@ -1,0 +1,392 @@
+package kafka
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/sidewire/sidewire/protocols/kafka"
+)
+
+// maxGoverned bounds a request that is decoded because something decides over its names, records apart.
+const maxGoverned = 8 << 20
+
+// identities remembers which topic an id is. Ids are never reused, so what was learnt stays true.
+type identities struct {
+	mu    sync.RWMutex
+	names map[[16]byte]string // as the cluster calls them
+}
+
+func (i *identities) name(id [16]byte) (string, bool) {
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	name, ok := i.names[id]
+	return name, ok
+}
+
+func (i *identities) put(id [16]byte, name string) {
+	if id == ([16]byte{}) || name == "" {
+		return
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.names == nil {
+		i.names = map[[16]byte]string{}
+	}
+	i.names[id] = name
+}
+
+// identify finds the name of a topic id, asking the cluster on a connection of its own when nobody told it yet.
+func (u *upstream) identify(ctx context.Context, id [16]byte) (string, bool) {
+	if name, ok := u.ids.name(id); ok {
+		return name, true
+	}
+	ctx, cancel := context.WithTimeout(ctx, u.cluster.Config().ConnectTimeout.Std())
+	defer cancel()
+	c, err := u.control(ctx)
+	if err != nil {
+		return "", false
+	}
+	defer c.close()
+	req := kmsg.NewPtrMetadataRequest()
+	t := kmsg.NewMetadataRequestTopic()
+	t.TopicID = id
+	req.Topics = append(req.Topics, t)
+	resp, err := c.ask(ctx, req)
+	if err != nil {
+		return "", false
+	}
+	for _, t := range resp.(*kmsg.MetadataResponse).Topics {
+		if t.Topic != nil && t.TopicID == id && t.ErrorCode == 0 {
+			u.ids.put(id, *t.Topic)
+			return *t.Topic, true
+		}
+	}
+	return "", false
+}
+
+// law decides over the names of one request. It implements kafka.Names: names go from the client's to the cluster's.
+type law struct {
+	session *session
+	block   *ListenerBlock
+	key     int16
+	user    string
+	code    int16    // why something was refused
+	topics  []string // as the client calls them
+}
+
+func (l *law) refuse(code int16) (string, bool) {
+	if l.code == 0 {
+		l.code = code
+	}
+	return "", false
+}
+
+func (l *law) Topic(name string) (string, bool) {
+	l.topics = append(l.topics, name)
+	// Metadata answers for each topic apart, in its response.
+	if l.key != kafka.Metadata && !l.block.allowedName(l.user, l.key, kindTopic, name) {
+		return l.refuse(kafka.ErrCodeTopicAuthorization)
+	}
+	return l.block.Virtual.up(kindTopic, name), true
+}
+
+func (l *law) TopicID(id [16]byte) bool {
+	if id == ([16]byte{}) || !l.block.minds(kindTopic) {
+		return true
+	}
+	real, ok := l.session.view.upstream.identify(context.Background(), id)
+	if !ok {
+		return l.unknownID()
+	}
+	name, ok := l.block.Virtual.down(kindTopic, real)
+	if !ok {
+		return l.unknownID()
+	}
+	l.topics = append(l.topics, name)
+	if l.key != kafka.Metadata && !l.block.allowedName(l.user, l.key, kindTopic, name) {
+		l.refuse(kafka.ErrCodeTopicAuthorization)
+		return false
+	}
+	return true
+}
+
+func (l *law) unknownID() bool {
+	l.refuse(kafka.ErrCodeUnknownTopicID)
+	return false
+}
+
+func (l *law) Group(name string) (string, bool) {
+	if !l.block.allowedName(l.user, l.key, kindGroup, name) {
+		return l.refuse(kafka.ErrCodeGroupAuthorization)
+	}
+	return l.block.Virtual.up(kindGroup, name), true
+}
+
+func (l *law) Txn(name string) (string, bool) {
+	if !l.block.allowedName(l.user, l.key, kindTxn, name) {
+		return l.refuse(kafka.ErrCodeTxnAuthorization)
+	}
+	return l.block.Virtual.up(kindTxn, name), true
+}
+
+func (l *law) TopicPattern(re string) string { return l.block.Virtual.pattern(re) }
+func (l *law) TxnPattern(re string) string   { return l.block.Virtual.pattern(re) }
+
+// sight is what a client may see of a response: names go from the cluster's to the client's.
+type sight struct {
+	*law
+}
+
+func (s sight) Topic(real string) (string, bool) { return s.block.Virtual.down(kindTopic, real) }
+func (s sight) TopicID(id [16]byte) bool {
+	real, ok := s.session.view.upstream.identify(context.Background(), id)
+	if !ok {
+		return false
+	}
+	_, ok = s.block.Virtual.down(kindTopic, real)
+	return ok
+}
+func (s sight) Group(real string) (string, bool) { return s.block.Virtual.down(kindGroup, real) }
+func (s sight) Txn(real string) (string, bool)   { return s.block.Virtual.down(kindTxn, real) }
+
+func (s *session) userName() string {
+	if s.sasl != nil && s.sasl.user != nil {
+		return s.sasl.user.Name
+	}
+	return ""
+}
+
+// govern decides over one request that is not forwarded as it is. done says that it was dealt with; otherwise it is
+// forwarded unchanged.
+func (s *session) govern(h *kafka.RequestHeader, e kafka.Inflight) (done bool, err error) {
+	block := s.door.block()
+	size, n := int64(h.Size)+4, h.Len
+	user := s.userName()
+	whole := governsNames(block, h.Key) || !block.allowedAPI(user, h.Key) || len(block.Faults) > 0 || (block.Rack != "" && h.Key == kafka.Fetch)
+	if !whole {
+		return false, nil
+	}
+	if h.Key == kafka.Produce && h.Version >= 13 && !block.decodesProduce(user) {
+		if done, err := s.gateProduce(h, e, block, user, size); done {
+			return true, err
+		}
+	}
+	if size > maxGoverned && h.Key != kafka.Produce {
+		return true, fmt.Errorf("a %s request of %d bytes, %d are allowed where names are looked at", kafka.Name(h.Key), size, maxGoverned)
+	}
+	if err := s.req.fill(int(size)); err != nil {
+		return true, fmt.Errorf("reading %s request: %w", kafka.Name(e.Key), unexpected(err))
+	}
+	frame := s.req.ahead()[:size]
+	req, original := kmsg.RequestForKey(e.Key), kmsg.RequestForKey(e.Key)
+	req.SetVersion(e.Version)
+	original.SetVersion(e.Version)
+	for _, r := range []kmsg.Request{req, original} { // one is mapped; a refusal names what the client named
+		if err := r.ReadFrom(frame[n:]); err != nil {
+			return true, fmt.Errorf("decoding %s v%d request: %w", kafka.Name(e.Key), e.Version, err)
+		}
+	}
+	if s.counted && e.Key == kafka.Produce && s.walkerIn.Reset(e.Key, e.Version, false, size-int64(n)) == nil {
+		if _, _, err := s.walkerIn.Step(frame[n:]); err != nil {
+			return true, err
+		}
+	}
+	acks := int16(-1)
+	if p, ok := req.(*kmsg.ProduceRequest); ok {
+		acks = p.Acks
+	}
+	l := &law{session: s, block: block, key: e.Key, user: user}
+	code := int16(0)
+	switch ok, err := kafka.MapRequest(req, l); {
+	case !block.allowedAPI(user, e.Key):
+		code = kafka.ErrCodeClusterAuthorization
+	case err != nil && block.Virtual != nil, block.Virtual != nil && !s.mapped(e.Key):
+		return true, fmt.Errorf("a %s v%d request: it is not served by a virtual cluster", kafka.Name(e.Key), e.Version)
+	case err == nil && !ok:
+		code = l.code
+	}
+	if f := block.faultFor(e.Key, l.topics, s.door.host.Rand()); f != nil && code == 0 {
+		s.door.metrics.faults.Inc()
+		if err := s.wait(f.delay()); err != nil {
+			return true, err
+		}
+		code = int16(f.Code)
+	}
+	if code != 0 {
+		return true, s.refuse(original, e, code, acks, size)
+	}
+	return true, s.forward(req, e, block, frame[:n], acks, size)
+}
+
+// gate lets a Produce body that names topics by id stream past. An id that is not the client's is overwritten with the one
+// no topic has, so that the broker refuses that topic alone. It implements kafka.Visitor.
+type gate struct {
+	law  *law
+	next kafka.Visitor // counts; may be nil
+}
+
+func (g *gate) Topic(name, id []byte) error {
+	if id != nil && !g.law.TopicID([16]byte(id)) {
+		clear(id)
+	}
+	if g.next != nil {
+		return g.next.Topic(name, id)
+	}
+	return nil
+}
+
+func (g *gate) Partition(p *kafka.Partition) {
+	if g.next != nil {
+		g.next.Partition(p)
+	}
+}
+
+// gateProduce streams a Produce request of a virtual cluster. A transactional id would have to be mapped in front of the
+// body; such requests are decoded (done is false).
+func (s *session) gateProduce(h *kafka.RequestHeader, e kafka.Inflight, block *ListenerBlock, user string, size int64) (done bool, err error) {
+	n, version := h.Len, h.Version
+	acks, err := s.acks(h)
+	if err != nil {
+		return true, err
+	}
+	var head kafka.ProduceHead
+	if err := kafka.ParseProduceHead(s.req.ahead()[n:], version, &head); err != nil || head.TransactionalID != nil {
+		return false, nil
+	}
+	if acks != 0 {
+		s.push(e)
+	}
+	counts := s.walkerIn.Visitor
+	s.walkerIn.Visitor = &gate{law: &law{session: s, block: block, key: e.Key, user: user}, next: counts}
+	defer func() { s.walkerIn.Visitor = counts }()
+	return true, s.walkProduce(version, n, size)
+}
+
+// governsNames says whether the names in an API's requests have to be looked at.
+func governsNames(b *ListenerBlock, key int16) bool {
+	return (b.minds(kindTopic) || b.minds(kindGroup) || b.minds(kindTxn)) && key != kafka.ApiVersions && key != kafka.SASLHandshake && key != kafka.SASLAuthenticate
+}
+
+// mapped says whether a virtual cluster serves an API.
+func (s *session) mapped(key int16) bool {
+	return kafka.HasNames(key) && key != kafka.DescribeTopicParts
+}
+
+// wait holds a request up on purpose.
+func (s *session) wait(d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	if err := s.req.flush(); err != nil {
+		return err
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-s.ended:
+		return errDrain
+	}
+}
+
+// refuse answers a request with an error instead of sending it on.
+func (s *session) refuse(req kmsg.Request, e kafka.Inflight, code, acks int16, size int64) error {
+	resp := kafka.Refuse(req, code)
+	if err := s.req.drop(int(size)); err != nil {
+		return err
+	}
+	s.door.metrics.refused.Inc()
+	if acks == 0 {
+		// Nobody waits for an answer; a broker ends the connection, and so the client learns of it.
+		return fmt.Errorf("a Produce request without acknowledgements was refused with error code %d", code)
+	}
+	if resp == nil {
+		return fmt.Errorf("a %s request was refused with error code %d, which its response has no room for", kafka.Name(e.Key), code)
+	}
+	e.Local = kafka.AppendResponse(nil, e.CorrelationID, resp)
+	return s.answer(e)
+}
+
+// forward sends a request on as the cluster must see it.
+func (s *session) forward(req kmsg.Request, e kafka.Inflight, block *ListenerBlock, header []byte, acks int16, size int64) error {
+	switch r := req.(type) {
+	case *kmsg.FetchRequest:
+		if block.Rack != "" && r.Rack == "" {
+			r.Rack = block.Rack
+		}
+	case *kmsg.MetadataRequest:
+		if r.Topics == nil || e.Version == 0 && len(r.Topics) == 0 {
+			e.Flags |= kafka.FlagListing
+		}
+	}
+	if block.Virtual != nil || len(block.Rules) > 0 && e.Key == kafka.Metadata {
+		e.Flags |= kafka.FlagNames
+	}
+	out := setLength(req.AppendTo(append([]byte(nil), header...)))
+	if err := s.req.drop(int(size)); err != nil {
+		return err
+	}
+	if acks != 0 {
+		s.push(e)
+	}
+	return s.req.put(out)
+}
+
+// show turns a response into what the client may see. frame[:n] is its header.
+func (s *session) show(e *kafka.Inflight, out, body []byte) ([]byte, error) {
+	resp := kmsg.ResponseForKey(e.Key)
+	resp.SetVersion(e.Version)
+	if err := resp.ReadFrom(body); err != nil {
+		return nil, fmt.Errorf("decoding: %w", err)
+	}
+	u := s.view.upstream
+	switch r := resp.(type) {
+	case *kmsg.MetadataResponse:
+		for i := range r.Topics {
+			if t := &r.Topics[i]; t.Topic != nil && t.ErrorCode == 0 {
+				u.ids.put(t.TopicID, *t.Topic)
+			}
+		}
+		if s.counted {
+			s.door.topics.learn(r)
+		}
+	case *kmsg.CreateTopicsResponse:
+		for i := range r.Topics {
+			u.ids.put(r.Topics[i].TopicID, r.Topics[i].Topic)
+		}
+	}
+	block := s.door.block()
+	l := &law{session: s, block: block, key: e.Key, user: s.userName()}
+	if block.Virtual != nil {
+		if err := kafka.MapResponse(resp, sight{l}); err != nil {
+			return nil, err
+		}
+	}
+	if m, ok := resp.(*kmsg.MetadataResponse); ok && len(block.Rules) > 0 {
+		l.restrict(m, e.Flags&kafka.FlagListing != 0)
+	}
+	kafka.HideBrokers(resp, &s.view)
+	return resp.AppendTo(out), nil
+}
+
+// restrict takes topics that rules deny out of metadata: out of a listing altogether, with an error where the client asked
+// for the topic by name.
+func (l *law) restrict(m *kmsg.MetadataResponse, listing bool) {
+	kept := m.Topics[:0]
+	for _, t := range m.Topics {
+		if t.Topic == nil || l.block.allowedName(l.user, kafka.Metadata, kindTopic, *t.Topic) {
+			kept = append(kept, t)
+			continue
+		}
+		if !listing {
+			t.ErrorCode, t.Partitions, t.TopicID = kafka.ErrCodeTopicAuthorization, nil, [16]byte{}
+			kept = append(kept, t)
+		}
+	}
+	m.Topics = kept
+}

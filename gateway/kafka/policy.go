@@ -1,0 +1,232 @@
+package kafka
+
+import (
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sidewire/sidewire/gateway/config"
+	"github.com/sidewire/sidewire/protocols/kafka"
+)
+
+// Rule allows or denies. The first rule that applies to a request and to a name in it decides; where none does, it is allowed.
+type Rule struct {
+	Action string   `yaml:"action" required:"true" enum:"allow|deny"`
+	Users  []string `yaml:"users" doc:"Patterns of users that clients proved to be (authentication: terminate); empty: everybody."`
+	APIs   []string `yaml:"apis" doc:"Names of APIs, such as CreateTopics; empty: all."`
+	Topics []string `yaml:"topics" doc:"Patterns of topics. A rule without topics, groups and transactional_ids decides over the API as a whole."`
+	Groups []string `yaml:"groups" doc:"Patterns of consumer groups."`
+	TxnIDs []string `yaml:"transactional_ids" doc:"Patterns of transactional ids."`
+}
+
+// Virtual makes a listener show a part of the cluster as if it were a cluster of its own.
+type Virtual struct {
+	Prefix  string            `yaml:"prefix" doc:"Put before every topic, group and transactional id that clients name; what does not begin with it is not to be seen."`
+	Aliases map[string]string `yaml:"aliases" doc:"Topics by the name that clients use and the name they have in the cluster, beside the prefix."`
+}
+
+// Fault answers requests with an error, or late, on purpose.
+type Fault struct {
+	APIs        []string        `yaml:"apis" doc:"Names of APIs; empty: all."`
+	Topics      []string        `yaml:"topics" doc:"Only requests that name one of these topics (patterns)."`
+	Code        int             `yaml:"code" min:"-1" max:"200" doc:"Kafka's error code to answer with; 0: none, the request goes on."`
+	Delay       config.Duration `yaml:"delay" doc:"Wait so long first."`
+	Probability float64         `yaml:"probability" min:"0" max:"1" doc:"How many of the requests are hit." default:"1"`
+}
+
+// SetDefaults fills what a file leaves out.
+func (f *Fault) SetDefaults() { f.Probability = 1 }
+
+func checkAPIs(names []string, at config.Path) (problems []config.Problem) {
+	for i, n := range names {
+		if _, ok := apiKey(n); !ok {
+			problems = append(problems, at.Index(i).Problem("no API is called %q", n))
+		}
+	}
+	return problems
+}
+
+func apiKey(name string) (int16, bool) {
+	for key := range int16(kafka.Keys) {
+		if strings.EqualFold(kafka.Name(key), name) {
+			return key, true
+		}
+	}
+	return 0, false
+}
+
+func checkPatterns(patterns []string, at config.Path) (problems []config.Problem) {
+	for i, p := range patterns {
+		if _, err := path.Match(p, ""); err != nil {
+			problems = append(problems, at.Index(i).Problem("expected a pattern with * and ?, found %q", p))
+		}
+	}
+	return problems
+}
+
+func (b *ListenerBlock) checkPolicy(at config.Path) (problems []config.Problem) {
+	for i, r := range b.Rules {
+		rule := at.Field("rules").Index(i)
+		problems = append(problems, checkAPIs(r.APIs, rule.Field("apis"))...)
+		for field, ps := range map[string][]string{"users": r.Users, "topics": r.Topics, "groups": r.Groups, "transactional_ids": r.TxnIDs} {
+			problems = append(problems, checkPatterns(ps, rule.Field(field))...)
+		}
+		if len(r.Users) > 0 && b.Authentication != authTerminate {
+			problems = append(problems, rule.Field("users").Problem("users are known with authentication: terminate only"))
+		}
+	}
+	for i, f := range b.Faults {
+		fault := at.Field("faults").Index(i)
+		problems = append(problems, checkAPIs(f.APIs, fault.Field("apis"))...)
+		problems = append(problems, checkPatterns(f.Topics, fault.Field("topics"))...)
+		if f.Code == 0 && f.Delay == 0 {
+			problems = append(problems, fault.Problem("expected a code, a delay or both"))
+		}
+	}
+	if v := b.Virtual; v != nil {
+		if v.Prefix == "" {
+			problems = append(problems, at.Field("virtual").Field("prefix").Problem("is missing"))
+		}
+		seen := map[string]string{}
+		for name, real := range v.Aliases {
+			if other, ok := seen[real]; ok {
+				problems = append(problems, at.Field("virtual").Field("aliases").Problem("%q and %q are both %q", min(name, other), max(name, other), real))
+			}
+			seen[real] = name
+			if strings.HasPrefix(real, v.Prefix) {
+				problems = append(problems, at.Field("virtual").Field("aliases").Problem("%q is to be seen as %q already", real, real[len(v.Prefix):]))
+			}
+		}
+	}
+	return problems
+}
+
+// governed says whether requests have to be decoded, because something decides over the names in them.
+func (b *ListenerBlock) governed() bool {
+	return len(b.Rules) > 0 || b.Virtual != nil || len(b.Faults) > 0 || b.Rack != ""
+}
+
+// kind is what a name names.
+type kind int
+
+const (
+	kindTopic kind = iota
+	kindGroup
+	kindTxn
+)
+
+// minds says whether something decides over names of a kind.
+func (b *ListenerBlock) minds(k kind) bool {
+	if b.Virtual != nil {
+		return true
+	}
+	for i := range b.Rules {
+		r := &b.Rules[i]
+		if len([...][]string{kindTopic: r.Topics, kindGroup: r.Groups, kindTxn: r.TxnIDs}[k]) > 0 {
+			return true
+		}
+	}
+	return k == kindTopic && slices.ContainsFunc(b.Faults, func(f Fault) bool { return len(f.Topics) > 0 })
+}
+
+// decodesProduce says whether Produce requests have to be held whole, because a single topic in them may be refused with
+// an error of its own.
+func (b *ListenerBlock) decodesProduce(user string) bool {
+	return len(b.Faults) > 0 || !b.allowedAPI(user, kafka.Produce) ||
+		slices.ContainsFunc(b.Rules, func(r Rule) bool { return len(r.Topics)+len(r.TxnIDs) > 0 })
+}
+
+func matches(patterns []string, name string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool {
+		ok, _ := path.Match(p, name)
+		return ok
+	})
+}
+
+func (r *Rule) applies(user string, key int16) bool {
+	if len(r.Users) > 0 && !matches(r.Users, user) {
+		return false
+	}
+	return len(r.APIs) == 0 || slices.ContainsFunc(r.APIs, func(n string) bool { return strings.EqualFold(n, kafka.Name(key)) })
+}
+
+// allowedAPI decides over an API as a whole.
+func (b *ListenerBlock) allowedAPI(user string, key int16) bool {
+	for i := range b.Rules {
+		r := &b.Rules[i]
+		if len(r.Topics)+len(r.Groups)+len(r.TxnIDs) == 0 && r.applies(user, key) {
+			return r.Action == "allow"
+		}
+	}
+	return true
+}
+
+// allowedName decides over one name in a request.
+func (b *ListenerBlock) allowedName(user string, key int16, k kind, name string) bool {
+	for i := range b.Rules {
+		r := &b.Rules[i]
+		patterns := [...][]string{kindTopic: r.Topics, kindGroup: r.Groups, kindTxn: r.TxnIDs}[k]
+		if matches(patterns, name) && r.applies(user, key) {
+			return r.Action == "allow"
+		}
+	}
+	return true
+}
+
+// up is what the cluster calls a topic, group or transactional id that a client names; down is the reverse.
+func (v *Virtual) up(k kind, name string) string {
+	if v == nil {
+		return name
+	}
+	if real, ok := v.Aliases[name]; ok && k == kindTopic {
+		return real
+	}
+	return v.Prefix + name
+}
+
+func (v *Virtual) down(k kind, real string) (string, bool) {
+	if v == nil {
+		return real, true
+	}
+	if k == kindTopic {
+		for name, r := range v.Aliases {
+			if r == real {
+				return name, true
+			}
+		}
+	}
+	name, ok := strings.CutPrefix(real, v.Prefix)
+	if _, shadowed := v.Aliases[name]; shadowed && k == kindTopic {
+		return "", false // the alias has the name
+	}
+	return name, ok
+}
+
+// pattern keeps a client's regular expression inside the prefix.
+func (v *Virtual) pattern(re string) string {
+	if v == nil {
+		return re
+	}
+	return regexp.QuoteMeta(v.Prefix) + "(?:" + re + ")"
+}
+
+// faultFor draws a fault for a request; nil for none.
+func (b *ListenerBlock) faultFor(key int16, topics []string, rand uint64) *Fault {
+	for i := range b.Faults {
+		f := &b.Faults[i]
+		if len(f.APIs) > 0 && !slices.ContainsFunc(f.APIs, func(n string) bool { return strings.EqualFold(n, kafka.Name(key)) }) {
+			continue
+		}
+		if len(f.Topics) > 0 && !slices.ContainsFunc(topics, func(t string) bool { return matches(f.Topics, t) }) {
+			continue
+		}
+		if float64(rand>>11)/(1<<53) < f.Probability {
+			return f
+		}
+	}
+	return nil
+}
+
+func (f *Fault) delay() time.Duration { return f.Delay.Std() }

@@ -1,0 +1,278 @@
+package kafka_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
+
+	"github.com/sidewire/sidewire/integration/leak"
+)
+
+// versions are clients that name topics by id on the data path, and those that name them.
+var versions = map[string][]kgo.Opt{
+	"by id":   nil,
+	"by name": {kgo.MaxVersions(kversion.V3_0_0())},
+	"old":     {kgo.MaxVersions(kversion.V2_1_0())},
+}
+
+// Traps 13 and 16: two tenants use the same names for topics, groups and transactional ids in one cluster; each sees its
+// own only, on every path, and what the cluster holds has the prefixes.
+func TestVirtualClustersAreApart(t *testing.T) {
+	leak.Check(t)
+	c := fake(t, kfake.NumBrokers(2), kfake.SeedTopics(2, "shared.orders.v2", "a.orders", "b.orders", "else"))
+	tenants := map[string]*proxy{}
+	for _, name := range []string{"a", "b"} {
+		tenants[name] = start(t, c.ListenAddrs(), fmt.Sprintf(`brokers: {ports: PORTS}, virtual: {prefix: "%s.", aliases: {common: shared.orders.v2}}`, name), "", "")
+	}
+	for kind, opts := range versions {
+		t.Run(kind, func(t *testing.T) {
+			ctx := within(t, 40*time.Second)
+			topic := "t-" + strings.ReplaceAll(kind, " ", "-")
+			for name, p := range tenants {
+				adm := kadm.NewClient(client(t, p.addr, opts...))
+				if _, err := adm.CreateTopic(ctx, 2, -1, nil, topic); err != nil {
+					t.Fatalf("creating in %s: %v", name, err)
+				}
+			}
+			for name, p := range tenants {
+				cl := client(t, p.addr, opts...)
+				for i := range 50 {
+					if err := cl.ProduceSync(ctx, &kgo.Record{Topic: topic, Value: fmt.Appendf(nil, "%s%d:", name, i)}).FirstErr(); err != nil {
+						t.Fatalf("producing in %s: %v", name, err)
+					}
+				}
+			}
+			for name, p := range tenants {
+				group := "readers-" + topic
+				cl := client(t, p.addr, append(opts, kgo.ConsumeTopics(topic), kgo.ConsumerGroup(group), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.DisableAutoCommit())...)
+				for id := range consume(t, ctx, cl, 50) {
+					if !strings.HasPrefix(id, name) {
+						t.Fatalf("%s read %s", name, id)
+					}
+				}
+				if err := cl.CommitUncommittedOffsets(ctx); err != nil {
+					t.Fatal(err)
+				}
+				adm := kadm.NewClient(client(t, p.addr, opts...))
+				list, err := adm.ListTopics(ctx)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, seen := range list.Names() {
+					if strings.Contains(seen, ".") || seen == "else" {
+						t.Errorf("%s sees topic %s", name, seen)
+					}
+				}
+				if !slices.Contains(list.Names(), "common") || !slices.Contains(list.Names(), "orders") {
+					t.Errorf("%s sees %v", name, list.Names())
+				}
+				groups, err := adm.ListGroups(ctx)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if gs := groups.Groups(); !slices.Contains(gs, group) || slices.ContainsFunc(gs, func(g string) bool { return strings.Contains(g, ".") }) {
+					t.Errorf("%s sees groups %v", name, gs)
+				}
+				offsets, err := adm.FetchOffsets(ctx, group)
+				if err != nil || len(offsets[topic]) == 0 {
+					t.Errorf("%s: offsets %v, %v", name, offsets, err)
+				}
+			}
+			direct := kadm.NewClient(client(t, c.ListenAddrs()[0]))
+			list, err := direct.ListTopics(ctx, "a."+topic, "b."+topic)
+			if err != nil || list.Error() != nil {
+				t.Errorf("the cluster's own names: %v %v", err, list.Error())
+			}
+		})
+	}
+}
+
+// Trap 13: the id of another tenant's topic opens nothing.
+func TestForeignTopicIDsAreUnknown(t *testing.T) {
+	leak.Check(t)
+	c := fake(t, kfake.NumBrokers(1), kfake.SeedTopics(1, "a.orders", "b.orders"))
+	p := start(t, c.ListenAddrs(), `brokers: {ports: PORTS}, virtual: {prefix: "a."}`, "", "")
+	ctx := within(t, 20*time.Second)
+	direct := client(t, c.ListenAddrs()[0])
+	if err := direct.ProduceSync(ctx, &kgo.Record{Topic: "b.orders", Value: []byte("secret")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	cl := client(t, p.addr)
+	for _, want := range []struct {
+		topic string
+		code  int16
+	}{{"a.orders", 0}, {"b.orders", kerr.UnknownTopicID.Code}} {
+		id := c.TopicInfo(want.topic).TopicID
+		fetch := kmsg.NewPtrFetchRequest()
+		fetch.MaxWaitMillis, fetch.MaxBytes, fetch.SessionEpoch = 100, 1<<20, -1
+		ft := kmsg.NewFetchRequestTopic()
+		ft.TopicID = id
+		fp := kmsg.NewFetchRequestTopicPartition()
+		fp.PartitionMaxBytes = 1 << 20
+		ft.Partitions = append(ft.Partitions, fp)
+		fetch.Topics = append(fetch.Topics, ft)
+		resp, err := fetch.RequestWith(ctx, cl)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := resp.Topics[0].Partitions[0]; got.ErrorCode != want.code || want.code != 0 && len(got.RecordBatches) > 0 {
+			t.Errorf("fetching %s: code %d, %d bytes", want.topic, got.ErrorCode, len(got.RecordBatches))
+		}
+		before := c.PartitionInfo(want.topic, 0).HighWatermark
+		prod := kmsg.NewPtrProduceRequest()
+		prod.Acks, prod.TimeoutMillis = -1, 1000
+		pt := kmsg.NewProduceRequestTopic()
+		pt.TopicID = id
+		pp := kmsg.NewProduceRequestTopicPartition()
+		pt.Partitions = append(pt.Partitions, pp)
+		prod.Topics = append(prod.Topics, pt)
+		presp, err := prod.RequestWith(ctx, cl)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want.code != 0 {
+			if got := presp.Topics[0].Partitions[0].ErrorCode; got != want.code {
+				t.Errorf("producing to %s: code %d", want.topic, got)
+			}
+			if after := c.PartitionInfo(want.topic, 0).HighWatermark; after != before {
+				t.Errorf("%s grew from %d to %d", want.topic, before, after)
+			}
+		}
+	}
+}
+
+func TestTransactionsInAVirtualCluster(t *testing.T) {
+	leak.Check(t)
+	c := fake(t, kfake.NumBrokers(2), kfake.SeedTopics(2, "a.orders"))
+	p := start(t, c.ListenAddrs(), `brokers: {ports: PORTS}, virtual: {prefix: "a."}`, "", "")
+	ctx := within(t, 30*time.Second)
+	cl := client(t, p.addr, kgo.TransactionalID("copier"))
+	for _, commit := range []kgo.TransactionEndTry{kgo.TryCommit, kgo.TryAbort, kgo.TryCommit} {
+		if err := cl.BeginTransaction(); err != nil {
+			t.Fatal(err)
+		}
+		produce(t, ctx, cl, "orders", 20, 10)
+		if err := cl.EndTransaction(ctx, commit); err != nil {
+			t.Fatal(err)
+		}
+	}
+	listed, err := kadm.NewClient(client(t, c.ListenAddrs()[0])).ListTransactions(ctx, nil, nil)
+	if err != nil || listed.TransactionalIDs()[0] != "a.copier" {
+		t.Errorf("the cluster's transactional ids: %v, %v", listed.TransactionalIDs(), err)
+	}
+	seen, err := kadm.NewClient(client(t, p.addr)).ListTransactions(ctx, nil, nil)
+	if err != nil || len(seen.TransactionalIDs()) != 1 || seen.TransactionalIDs()[0] != "copier" {
+		t.Errorf("the client's: %v, %v", seen.TransactionalIDs(), err)
+	}
+}
+
+// Rules decide by API, topic, group and transactional id, with Kafka's own error codes.
+func TestRules(t *testing.T) {
+	leak.Check(t)
+	c := fake(t, kfake.NumBrokers(1), kfake.SeedTopics(1, "orders", "orders-secret", "other"))
+	p := start(t, c.ListenAddrs(), `brokers: {ports: PORTS}, rules: [
+      {action: deny, apis: [DeleteTopics, CreateTopics]},
+      {action: deny, topics: ["*secret*"]},
+      {action: allow, topics: ["orders*"]},
+      {action: deny, apis: [Produce], topics: ["*"]},
+      {action: deny, groups: ["forbidden*"]},
+      {action: deny, transactional_ids: ["bad"]}]`, "", "")
+	ctx := within(t, 30*time.Second)
+	cl := client(t, p.addr, kgo.RecordDeliveryTimeout(3*time.Second), kgo.UnknownTopicRetries(1))
+	sync := func(cl *kgo.Client, topic string) error {
+		return cl.ProduceSync(ctx, &kgo.Record{Topic: topic, Value: []byte("1:")}).FirstErr()
+	}
+	if err := sync(cl, "orders"); err != nil {
+		t.Error(err)
+	}
+	for _, topic := range []string{"orders-secret", "other"} {
+		if err := sync(cl, topic); !errors.Is(err, kerr.TopicAuthorizationFailed) {
+			t.Errorf("producing to %s: %v", topic, err)
+		}
+	}
+	list, err := kadm.NewClient(cl).ListTopics(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := list.Names()
+	sort.Strings(names)
+	if !slices.Equal(names, []string{"orders", "other"}) {
+		t.Errorf("listed %v", names)
+	}
+	created := kmsg.NewPtrCreateTopicsRequest()
+	created.Version = 7
+	ct := kmsg.NewCreateTopicsRequestTopic()
+	ct.Topic, ct.NumPartitions, ct.ReplicationFactor = "new", 1, 1
+	created.Topics = append(created.Topics, ct)
+	if _, err := created.RequestWith(ctx, cl); err == nil {
+		t.Error("CreateTopics is offered") // a denied API is not advertised, so clients do not even ask
+	}
+	find := kmsg.NewPtrFindCoordinatorRequest()
+	find.Version, find.CoordinatorKey, find.CoordinatorKeys = 4, "forbidden-1", []string{"forbidden-1"}
+	resp, err := find.RequestWith(ctx, cl)
+	if err != nil || resp.Coordinators[0].ErrorCode != kerr.GroupAuthorizationFailed.Code {
+		t.Errorf("coordinator of a forbidden group: %+v, %v", resp, err)
+	}
+	bad := client(t, p.addr, kgo.TransactionalID("bad"))
+	if _, _, err := bad.ProducerID(ctx); !errors.Is(err, kerr.TransactionalIDAuthorizationFailed) {
+		t.Errorf("forbidden transactional id: %v", err)
+	}
+}
+
+func TestFaultsAreMadeOnPurpose(t *testing.T) {
+	leak.Check(t)
+	c := fake(t, kfake.NumBrokers(1), kfake.SeedTopics(1, "orders", "other"))
+	p := start(t, c.ListenAddrs(), `brokers: {ports: PORTS}, faults: [{apis: [Produce], topics: [orders], code: 19}, {apis: [ListOffsets], delay: 300ms}]`, "", "")
+	ctx := within(t, 30*time.Second)
+	cl := client(t, p.addr, kgo.RecordRetries(0), kgo.DisableIdempotentWrite(), kgo.RequestRetries(0))
+	if err := cl.ProduceSync(ctx, &kgo.Record{Topic: "orders", Value: []byte("x")}).FirstErr(); !errors.Is(err, kerr.NotEnoughReplicas) {
+		t.Errorf("producing: %v", err)
+	}
+	if err := cl.ProduceSync(ctx, &kgo.Record{Topic: "other", Value: []byte("x")}).FirstErr(); err != nil {
+		t.Errorf("producing to another topic: %v", err)
+	}
+	before := time.Now()
+	if _, err := kadm.NewClient(cl).ListEndOffsets(ctx, "other"); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(before); took < 300*time.Millisecond {
+		t.Errorf("an answer after %v", took)
+	}
+	if got := p.figure(t, "sidewire_kafka_faults_total"); got < 2 {
+		t.Errorf("%v faults counted", got)
+	}
+}
+
+// The clients' rack is filled into fetches that name none.
+func TestRackIsFilledIn(t *testing.T) {
+	leak.Check(t)
+	c := fake(t, kfake.NumBrokers(1), kfake.SeedTopics(1, "orders"))
+	racks := make(chan string, 100)
+	c.ControlKey(1, func(r kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		select {
+		case racks <- r.(*kmsg.FetchRequest).Rack:
+		default:
+		}
+		return nil, nil, false
+	})
+	p := start(t, c.ListenAddrs(), "brokers: {ports: PORTS}, rack: r1", "", "")
+	ctx := within(t, 20*time.Second)
+	produce(t, ctx, client(t, p.addr), "orders", 5, 10)
+	consume(t, ctx, client(t, p.addr, kgo.ConsumeTopics("orders")), 5)
+	if rack := <-racks; rack != "r1" {
+		t.Errorf("fetched for rack %q", rack)
+	}
+}
+
