@@ -275,4 +275,3 @@ func TestRackIsFilledIn(t *testing.T) {
 		t.Errorf("fetched for rack %q", rack)
 	}
 }
-
