@@ -73,6 +73,7 @@ func (a *analysis) nameEdits(stmt ast.StmtNode, aliases bool) {
 	for n, m := range places {
 		a.columnEdit(n, m, aliases)
 	}
+	stmt.Accept(&databaseCalls{a})
 }
 
 // columnEdit drops the database from a column's qualifiers, and rewrites a table's logical name where no alias stands for it.

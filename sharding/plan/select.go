@@ -18,8 +18,15 @@ func (a *analysis) selectStatement(s *ast.SelectStmt) {
 			a.refuse(unsupported("TABLE on a sharded table", "write SELECT * FROM"))
 		}
 	}
+	if a.st.catalog {
+		a.catalogQuery(s, b)
+		s.Accept(&databaseCalls{a})
+		a.callAliases(s)
+		return
+	}
 	a.place()
 	a.nameEdits(s, true)
+	a.callAliases(s)
 	if a.err == nil && len(a.st.groups) > 0 && a.st.scatter == nil {
 		m := &merging{analysis: a, sel: s, block: b, text: a.st.source, spec: &merge.Spec{Limit: -1}}
 		if r := m.run(); r != nil {
@@ -30,6 +37,10 @@ func (a *analysis) selectStatement(s *ast.SelectStmt) {
 
 func (a *analysis) unionStatement(s *ast.SetOprStmt) {
 	a.union(s, nil)
+	if a.st.catalog {
+		a.refuse(unsupported("UNION in a question to information_schema", "ask them one by one"))
+		return
+	}
 	a.place()
 	a.nameEdits(s, true)
 	a.refuseShards("UNION")
