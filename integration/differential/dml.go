@@ -1,6 +1,7 @@
 package differential
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/sidewire/sidewire/sharding/value"
@@ -11,6 +12,11 @@ func (g *Generator) writable() *tableDef { return tables[g.r.IntN(len(tables))] 
 
 // insert makes an INSERT of a few rows.
 func (g *Generator) insert() *Statement {
+	if g.chance(10) {
+		g.copies++
+		w := g.keyed(tables[0], "")
+		return &Statement{Write: true, SQL: fmt.Sprintf("INSERT INTO b (id, k, aid, i, d, s) SELECT id %% 1000000 + %d, k, id, i, d, s FROM a WHERE %s AND id > 1000000 AND id < 1001000", g.copies*1_000_000_000, w)}
+	}
 	t := g.writable()
 	var rows []string
 	for range 1 + g.r.IntN(5) {

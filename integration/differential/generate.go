@@ -12,6 +12,7 @@ import (
 type Generator struct {
 	r      *rand.Rand
 	nextID int64
+	copies int64
 
 	prepared bool
 	args     []value.Value
@@ -478,9 +479,15 @@ func (g *Generator) union() *Statement {
 	if g.chance(50) {
 		u = t
 	}
-	x, y := g.where(t, ""), g.where(u, "")
-	st.SQL = "SELECT i FROM a" + g.where(tables[0], "")
-	if t.name != "c" && u.name != "c" {
+	if g.chance(40) {
+		w, z := g.where(tables[0], ""), g.where(tables[1], "")
+		st.SQL = "SELECT k, i, d FROM a" + w + " UNION ALL SELECT k, i, d FROM b" + z
+		return st
+	}
+	if t.name == "c" || u.name == "c" {
+		st.SQL = "SELECT i FROM a" + g.where(tables[0], "")
+	} else {
+		x, y := g.where(t, ""), g.where(u, "")
 		st.SQL = "SELECT i FROM " + t.name + x + " UNION " + pick(g, "ALL ", "") + "SELECT i FROM " + u.name + y
 	}
 	return st

@@ -295,20 +295,64 @@ func (a *analysis) span(pos int) span {
 	return s
 }
 
-// insertSelect places INSERT ... SELECT: within one target only, for now.
+// insertSelect places INSERT ... SELECT: within one target, or shard by shard when every row stays where it comes from.
 func (a *analysis) insertSelect(s *ast.InsertStmt, t *tableRef) {
-	if t.sharded() {
-		a.refuse(unsupported("INSERT ... SELECT into sharded table "+t.rule.Name, "select the rows and insert them"))
-		return
-	}
-	a.result(s.Select, t.block, derived)
+	source := a.result(s.Select, t.block, derived)
 	for _, x := range s.OnDuplicate {
 		a.subqueries(t.block, x.Expr)
 	}
-	a.refuseShards("INSERT ... SELECT")
-	a.place()
-	a.nameEdits(s, true)
 	if t.rule != nil && t.rule.Kind == rule.Broadcast {
 		a.refuse(unsupported("INSERT ... SELECT into broadcast table "+t.rule.Name, "select the rows and insert them"))
+		return
 	}
+	if !t.sharded() {
+		a.refuseShards("INSERT ... SELECT")
+		a.place()
+		a.nameEdits(s, true)
+		return
+	}
+	if t.rule.Key != nil && !named(s.Columns, t.rule.Key.Column) {
+		a.refuse(unsupported("INSERT ... SELECT with generated keys", "select the rows and insert them"))
+		return
+	}
+	if auto := autoIncrement(t.schema); auto != "" && !named(s.Columns, auto) {
+		a.refuse(unsupported("INSERT ... SELECT into a sharded table with AUTO_INCREMENT", "select the rows and insert them"))
+		return
+	}
+	if !a.uniqueness(s, t) || !a.staysPut(s, t, source) {
+		a.refuse(unsupported("INSERT ... SELECT into sharded table "+t.rule.Name+" whose rows may move to another shard",
+			"select its sharding columns from a table that is bound to it, or select the rows and insert them"))
+		return
+	}
+	a.place()
+	if len(a.st.groups) == 1 {
+		a.st.groups[0].cond = a.all(source.filters, source, 0)
+	}
+	a.nameEdits(s, false)
+}
+
+// staysPut reports that every selected row has the sharding values of the row it came from, in a table cut alike.
+func (a *analysis) staysPut(s *ast.InsertStmt, t *tableRef, source *block) bool {
+	if source == nil || source.sel == nil || !rowwise(source.sel) || len(s.Columns) == 0 || len(source.sel.Fields.Fields) != len(s.Columns) {
+		return false
+	}
+	for _, column := range t.rule.Columns() {
+		ok := false
+		for i, c := range s.Columns {
+			f := source.sel.Fields.Fields[i]
+			if c.Name.L != column || f.Expr == nil {
+				continue
+			}
+			k, found := a.column(f.Expr, source)
+			if !found || !k.table.sharded() || k.table.block != source || !a.comparable(k, columnKey{t, column}) {
+				return false
+			}
+			a.equal.join(k, columnKey{t, column})
+			ok = true
+		}
+		if !ok {
+			return false
+		}
+	}
+	return true
 }

@@ -43,7 +43,61 @@ func (a *analysis) unionStatement(s *ast.SetOprStmt) {
 	}
 	a.place()
 	a.nameEdits(s, true)
-	a.refuseShards("UNION")
+	if a.err == nil && !a.unionAll(s) {
+		a.st.scatter = nil
+		a.refuseShards("UNION, other than UNION ALL of plain rows of tables cut alike,")
+	}
+}
+
+// unionAll lets a UNION ALL of plain rows run shard by shard: its branches' tables have to be cut alike, so that node by
+// node every branch is asked exactly once.
+func (a *analysis) unionAll(s *ast.SetOprStmt) bool {
+	if s.OrderBy != nil || s.Limit != nil || s.With != nil || a.st.scatter != nil && len(a.st.groups) == 1 || len(a.st.groups) == 0 {
+		return false
+	}
+	branches := 0
+	for _, n := range s.SelectList.Selects {
+		x, ok := n.(*ast.SelectStmt)
+		if !ok || !rowwise(x) || x.OrderBy != nil || x.AfterSetOperator != nil && *x.AfterSetOperator != ast.UnionAll {
+			return false
+		}
+		branches++
+	}
+	if branches != len(a.blocks) || branches != len(a.st.groups) {
+		return false // nested queries, or branches without a sharded table
+	}
+	first := a.st.groups[0].table
+	or := &condition{op: condOr}
+	for _, g := range a.st.groups {
+		if g.table != first && (first.Binding == 0 || g.table.Binding != first.Binding) {
+			return false
+		}
+		if or != nil && g.cond != nil {
+			or.kids = append(or.kids, g.cond)
+		} else {
+			or = nil
+		}
+	}
+	for _, t := range a.tables {
+		if a.besideShards(t) != nil {
+			return false
+		}
+	}
+	v := &session{}
+	s.Accept(v)
+	if v.name != "" || v.window {
+		return false
+	}
+	one := group{table: first, cond: or}
+	for _, t := range a.tables {
+		if t.sharded() {
+			t.group = 0
+			one.refs = append(one.refs, t)
+		}
+	}
+	a.st.groups, a.st.scatter = []group{one}, nil
+	a.st.spec, a.st.plainWide = &merge.Spec{Limit: -1}, true
+	return true
 }
 
 // rowwise reports that a query's rows each come from one row of its tables, so that the union of its answers on the
