@@ -64,7 +64,10 @@ func (p *process) Statements() *telemetry.Statements { return p.told }
 func (p *process) Logs() *telemetry.Logs             { return p.logs }
 func (p *process) Started() time.Time                { return p.started }
 func (p *process) Views() map[string]func() any {
-	return map[string]func() any{"sessions": func() any { return []string{"one"} }}
+	return map[string]func() any{
+		"sessions": func() any { return []string{"one"} },
+		"xds":      func() any { return map[string]any{"client_status": "NACKED"} },
+	}
 }
 
 const sample = `
@@ -268,7 +271,7 @@ func TestConfigDump(t *testing.T) {
 	if strings.Contains(body, "swordfish") {
 		t.Fatal("a secret is in the dump")
 	}
-	for _, want := range []string{"[redacted]", "envoy.admin.v3.ListenersConfigDump", "envoy.admin.v3.ClustersConfigDump", "envoy.admin.v3.EndpointsConfigDump", "listeners[0].address: bad", `"version_info"`} {
+	for _, want := range []string{"[redacted]", "envoy.admin.v3.ListenersConfigDump", "envoy.admin.v3.ClustersConfigDump", "envoy.admin.v3.EndpointsConfigDump", "listeners[0].address: bad", `"version_info"`, "NACKED"} {
 		if !strings.Contains(body, want) {
 			t.Errorf("no %s in\n%s", want, body)
 		}
@@ -281,6 +284,11 @@ func TestConfigDump(t *testing.T) {
 		if got, body := f.ask(t, "GET", target); got != code {
 			t.Errorf("%s: %d %s", target, got, body)
 		}
+	}
+	f.snapshot.Listener("cache").Origin = config.Origin{Source: "xds", Version: "7"}
+	configs = f.json(t, "/config_dump?resource=dynamic_listeners")["configs"].([]any)
+	if all := configs[0].(map[string]any)["dynamic_listeners"].([]any); len(all) != 1 || all[0].(map[string]any)["active_state"].(map[string]any)["version_info"] != "7" {
+		t.Errorf("%v", configs)
 	}
 	f.snapshot = nil
 	if code, body := f.ask(t, "GET", "/config_dump"); code != 200 {

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+
+	"github.com/sidewire/sidewire/gateway/config"
 )
 
 // writeJSON writes v for people and programs alike.
@@ -20,10 +22,22 @@ func writeJSON(w http.ResponseWriter, v any) {
 	w.Write(append(b, '\n'))
 }
 
-// The fields of a dump that hold resources, by the name ?resource= gives them. Everything else is the process's own.
-var resourceKinds = []struct{ field, resource, kind, one string }{
-	{"listeners", "static_listeners", "type.googleapis.com/envoy.admin.v3.ListenersConfigDump", "listener"},
-	{"clusters", "static_clusters", "type.googleapis.com/envoy.admin.v3.ClustersConfigDump", "cluster"},
+// resourceKinds are the fields of a dump that hold resources. Those of a control plane stand in a list of their own, as in
+// Envoy's dump. Every other list of the dump is of resources that travel as extension configs; the rest is the process's own.
+var resourceKinds = []resourceKind{
+	{"listeners", "static_listeners", "dynamic_listeners", "ListenersConfigDump", "listener"},
+	{"clusters", "static_clusters", "dynamic_active_clusters", "ClustersConfigDump", "cluster"},
+}
+
+type resourceKind struct{ field, static, dynamic, kind, one string }
+
+// dumped is a dump in the making.
+type dumped struct {
+	all     map[string]any
+	wanted  string         // ?resource=; empty: everything
+	name    *regexp.Regexp // ?name_regex=; nil: every name
+	configs []any
+	known   []string
 }
 
 // configDump is Envoy's outer shape around sidewire's own resources: configs by kind, each with the version that is active.
@@ -33,61 +47,86 @@ func (s *Server) configDump(w http.ResponseWriter, req *http.Request) {
 		http.Error(w, "mask is not supported; use resource and name_regex", http.StatusBadRequest)
 		return
 	}
-	var name *regexp.Regexp
+	d := &dumped{all: map[string]any{}, wanted: q.Get("resource")}
 	if pattern := q.Get("name_regex"); pattern != "" {
 		var err error
-		if name, err = regexp.Compile(pattern); err != nil {
+		if d.name, err = regexp.Compile(pattern); err != nil {
 			http.Error(w, "reading name_regex: "+err.Error(), http.StatusBadRequest)
 			return
 		}
 	}
-	dump := map[string]any{}
 	if snap := s.options.Source.Snapshot(); snap != nil {
-		dump = snap.Dump()
+		d.all = snap.Dump()
 	}
-	configs, known := []any{}, []string{}
-	wanted := q.Get("resource")
-	add := func(field, resource, kind, one string) {
-		known = append(known, resource)
-		list, _ := dump[field].([]any)
-		delete(dump, field)
-		if wanted != "" && wanted != resource && wanted != field {
-			return
-		}
-		out := []any{}
-		for _, item := range list {
-			if m, ok := item.(map[string]any); ok && (name == nil || name.MatchString(fmt.Sprint(m["name"]))) {
-				out = append(out, map[string]any{"version_info": m["version"], one: m})
-			}
-		}
-		configs = append(configs, map[string]any{"@type": kind, resource: out})
+	d.resources()
+	if q.Has("include_eds") || d.wanted == "static_endpoint_configs" {
+		d.configs = append(d.configs, s.endpointsDump(d.name))
 	}
-	for _, k := range resourceKinds {
-		add(k.field, k.resource, k.kind, k.one)
-	}
-	for _, field := range slices.Sorted(maps.Keys(dump)) {
-		if _, isList := dump[field].([]any); isList {
-			add(field, field, "type.googleapis.com/envoy.admin.v3.EcdsConfigDump", "ecds_filter")
-		}
-	}
-	if q.Has("include_eds") || wanted == "static_endpoint_configs" {
-		configs = append(configs, s.endpointsDump(name))
-	}
-	if wanted != "" && wanted != "static_endpoint_configs" && len(configs) == 0 {
-		http.Error(w, fmt.Sprintf("no resource %q; there are %v", wanted, known), http.StatusNotFound)
+	if d.wanted != "" && len(d.configs) == 0 {
+		http.Error(w, fmt.Sprintf("no resource %q; there are %v", d.wanted, d.known), http.StatusNotFound)
 		return
 	}
-	if wanted == "" && name == nil {
-		dump["@type"] = "type.googleapis.com/sidewire.admin.v1.ProcessConfigDump"
-		configs = append([]any{dump}, configs...)
+	if d.wanted == "" && d.name == nil {
+		d.all["@type"] = "type.googleapis.com/sidewire.admin.v1.ProcessConfigDump"
+		d.configs = append([]any{d.all}, d.configs...)
 	}
-	out := map[string]any{"configs": configs}
+	out := map[string]any{"configs": d.configs}
 	if s.options.Rejected != nil {
 		if r := s.options.Rejected(); r != nil {
 			out["rejected"] = r
 		}
 	}
+	if control := s.options.Source.Views()["xds"]; control != nil { // what was refused, what waits and what is not acted on
+		out["control_plane"] = control()
+	}
 	writeJSON(w, out)
+}
+
+// resources moves every list of resources into a config of its kind.
+func (d *dumped) resources() {
+	for _, k := range resourceKinds {
+		d.add(k)
+	}
+	for _, field := range slices.Sorted(maps.Keys(d.all)) {
+		if _, isList := d.all[field].([]any); isList {
+			d.add(resourceKind{field, field, "dynamic_" + field, "EcdsConfigDump", "ecds_filter"})
+		}
+	}
+}
+
+func (d *dumped) add(k resourceKind) {
+	d.known = append(d.known, k.static, k.dynamic)
+	list, _ := d.all[k.field].([]any)
+	delete(d.all, k.field)
+	if d.wanted != "" && d.wanted != k.static && d.wanted != k.dynamic && d.wanted != k.field {
+		return
+	}
+	static, dynamic := []any{}, []any{}
+	for _, item := range list {
+		m, ok := item.(map[string]any)
+		if !ok || (d.name != nil && !d.name.MatchString(fmt.Sprint(m["name"]))) {
+			continue
+		}
+		origin, _ := m["origin"].(config.Origin)
+		switch one := map[string]any{"version_info": m["version"], k.one: m}; {
+		case origin.Source != "xds":
+			static = append(static, one)
+		case k.field == "listeners":
+			one["version_info"] = origin.Version
+			dynamic = append(dynamic, map[string]any{"name": m["name"], "active_state": one})
+		default:
+			one["version_info"] = origin.Version
+			dynamic = append(dynamic, one)
+		}
+	}
+	out := map[string]any{"@type": "type.googleapis.com/envoy.admin.v3." + k.kind}
+	if d.wanted != k.dynamic {
+		out[k.static] = static
+	}
+	if d.wanted != k.static && (len(dynamic) > 0 || d.wanted == k.dynamic) {
+		out[k.dynamic] = dynamic
+	}
+	d.configs = append(d.configs, out)
 }
 
 func (s *Server) endpointsDump(name *regexp.Regexp) map[string]any {

@@ -41,6 +41,7 @@ type Bootstrap struct {
 	Admin   string // address; empty: none
 	Servers []Server
 	Static  []Resource
+	Files   []FileSource
 	Ignored []string
 }
 
@@ -103,14 +104,26 @@ func (b *Bootstrap) dynamic(m *bootstrapv3.Bootstrap, env *config.Env) (used map
 	if d == nil {
 		return used, nil
 	}
-	for name, source := range map[string]*corev3.ConfigSource{"lds_config": d.LdsConfig, "cds_config": d.CdsConfig} {
-		if source != nil && source.GetAds() == nil {
-			return nil, fmt.Errorf("%s: only ads is supported", name)
+	byADS := false
+	for _, source := range []struct {
+		name, url string
+		from      *corev3.ConfigSource
+	}{{"cds_config", ClusterType, d.CdsConfig}, {"lds_config", ListenerType, d.LdsConfig}} {
+		path, err := pathOf(source.from)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", source.name, err)
 		}
+		if path != "" {
+			b.Files = append(b.Files, FileSource{source.url, path})
+		}
+		byADS = byADS || (source.from != nil && path == "")
 	}
 	ads := d.AdsConfig
 	if ads == nil {
-		return nil, errors.New("ads_config is missing")
+		if byADS {
+			return nil, errors.New("ads_config is missing")
+		}
+		return used, nil
 	}
 	delta := false
 	switch ads.ApiType {

@@ -27,6 +27,7 @@ type build struct {
 	resources map[string]*config.Resource // by kind/name
 	extra     map[string]*config.Cluster  // that resources brought along
 	protocols map[string]map[string]bool  // of clusters, as listeners speak to them
+	settings  map[string]tree             // of clusters, as listeners have them
 	unused    map[string]bool             // clusters that nobody names
 	left      map[string]bool             // of the base, by list/name: what does not fit
 	// failed: something compiled and could not be applied, such as a port in use. It may fit later as it is.
@@ -38,7 +39,7 @@ type build struct {
 
 func (s *store) build(active *config.Snapshot) *build {
 	b := &build{
-		store: s, active: active, told: make(map[string]bool), unused: make(map[string]bool), left: make(map[string]bool), waiting: make(map[string]string), notes: make(map[string]notes), listeners: make(map[string]*config.Listener),
+		store: s, active: active, told: make(map[string]bool), unused: make(map[string]bool), settings: make(map[string]tree), left: make(map[string]bool), waiting: make(map[string]string), notes: make(map[string]notes), listeners: make(map[string]*config.Listener),
 		clusters: make(map[string]*config.Cluster), resources: make(map[string]*config.Resource), extra: make(map[string]*config.Cluster),
 		protocols: make(map[string]map[string]bool),
 	}
@@ -89,6 +90,9 @@ func (b *build) listener(it *item) {
 			b.protocols[c] = make(map[string]bool)
 		}
 		b.protocols[c][l.protocol] = true
+		if l.settings != nil {
+			b.settings[c] = l.settings
+		}
 	}
 	d := b.decode("listeners", it.name, l.body, it, func(m *config.Model, d *decoded) { d.listener = m.Listeners[0] })
 	if d != nil {
@@ -120,6 +124,9 @@ func (b *build) cluster(it *item) {
 	}
 	b.notes["cluster "+it.name] = c.notes
 	body := clone(c.body)
+	if c.protocol != "" && b.protocols[it.name][c.protocol] {
+		body[c.protocol] = merge(clone(orEmpty(b.settings[it.name])), treeOf(body[c.protocol]))
+	}
 	if c.protocol == "" {
 		spoken := slices.Sorted(maps.Keys(b.protocols[it.name]))
 		switch len(spoken) {
@@ -128,9 +135,7 @@ func (b *build) cluster(it *item) {
 			b.unused[it.name] = true
 			return
 		case 1:
-			if body[spoken[0]] == nil {
-				body[spoken[0]] = tree{}
-			}
+			body[spoken[0]] = merge(clone(orEmpty(b.settings[it.name])), treeOf(body[spoken[0]]))
 		default:
 			b.wait("cluster", it.name, "listeners speak %s to it", strings.Join(spoken, " and "))
 			return
@@ -138,6 +143,8 @@ func (b *build) cluster(it *item) {
 	}
 	if block, ok := body["redis"].(tree); ok && c.hashing != "" && block["hashing"] == nil {
 		block["hashing"] = c.hashing
+		c.notes.add("lb_policy: keys are placed by sidewire's own %s; what Envoy placed is looked for on other servers", c.hashing)
+		b.notes["cluster "+it.name] = c.notes
 	} else if c.hashing != "" && !ok {
 		c.notes.add("lb_policy: its connections carry no key to hash; they are balanced")
 		b.notes["cluster "+it.name] = c.notes

@@ -46,6 +46,8 @@ type Options struct {
 	Base *config.Model
 	// Static are resources of a bootstrap file.
 	Static []Resource
+	// Files are read, and watched, like the answers of a control plane.
+	Files []FileSource
 	// Ignored is what that file says and nobody acts on.
 	Ignored []string
 	Env     func() *config.Env
@@ -80,6 +82,8 @@ type Client struct {
 	received time.Time // of the oldest response that is not active yet
 	patience time.Time // when to go on without what has not come
 	retry    bool
+	files    files
+	ends     sync.WaitGroup // of goroutines that Run began
 }
 
 // New makes a client.
@@ -92,6 +96,8 @@ func New(o Options) (*Client, error) {
 	c := &Client{options: o, base: make(chan *config.Model, 1), synced: make(chan struct{}), valid: make(map[string]*telemetry.Counter), invalid: make(map[string]*telemetry.Counter)}
 	c.store = newStore(o.Target.Language(), o.Env, o.Now, func(typeURL string, names []string) { c.engine.Want(typeURL, names) })
 	c.engine = NewEngine(o.Node, len(o.Servers) > 0 && o.Servers[0].Delta, c.store)
+	c.files = files{from: make(map[FileSource]*kind), dirty: make(chan struct{}, 1)}
+	c.store.roots = o.Files
 	m := o.Metrics
 	c.connected = m.Gauge("sidewire_xds_connected", "1 while a control plane is connected.")
 	c.ignored = m.Gauge("sidewire_xds_ignored", "Filters and fields of resources that are not acted on.")
@@ -149,6 +155,7 @@ type event struct {
 // Begin makes the base and the static resources active, and says what of them cannot be, beyond references to what a
 // control plane may still send. It is called once, before Run.
 func (c *Client) Begin() []config.Problem {
+	c.loadFiles()
 	c.apply()
 	problems := c.builds.problems
 	if len(c.options.Servers) == 0 {
@@ -164,6 +171,10 @@ func (c *Client) Begin() []config.Problem {
 // Run follows the control planes until ctx is done. Losing one changes nothing but that nothing changes.
 func (c *Client) Run(ctx context.Context) {
 	delay := firstDelay
+	watching, stop := context.WithCancel(ctx)
+	defer c.ends.Wait()
+	defer stop()
+	c.watchFiles(watching)
 	c.patience = c.options.Now().Add(absence)
 	if len(c.options.Servers) == 0 {
 		c.once.Do(func() { close(c.synced) })
@@ -207,6 +218,8 @@ func (c *Client) sleep(ctx context.Context, d time.Duration) bool {
 			return true
 		case m := <-c.base:
 			c.rebase(m)
+		case <-c.files.dirty:
+			c.refile()
 		case <-timer.C:
 			c.tick()
 		}
@@ -262,6 +275,8 @@ func (c *Client) follow(ctx context.Context, server Server) (worked bool, err er
 			}
 		case m := <-c.base:
 			c.rebase(m)
+		case <-c.files.dirty:
+			c.refile()
 		case <-timer.C:
 			c.tick()
 		}
@@ -352,6 +367,11 @@ func (c *Client) tick() {
 	c.settle()
 }
 
+func (c *Client) refile() {
+	c.loadFiles()
+	c.settle()
+}
+
 func (c *Client) rebase(m *config.Model) {
 	c.options.Base = m
 	c.apply()
@@ -359,6 +379,9 @@ func (c *Client) rebase(m *config.Model) {
 
 // settle makes what changed active.
 func (c *Client) settle() {
+	if len(c.store.files) != len(c.files.from) { // a response named files, or no longer names them
+		c.loadFiles()
+	}
 	if c.store.dirty {
 		c.apply()
 	}

@@ -20,6 +20,7 @@ type clusterReading struct {
 	notes    notes
 	protocol string // declared; empty: the listeners that name it tell
 	eds      string // the name of its endpoints' resource; empty: they are in body
+	edsPath  string // the file that has it; empty: the control plane
 	hashing  string // how a protocol that has keys spreads them
 }
 
@@ -73,8 +74,9 @@ func (r *clusterReading) discovery(c *clusterv3.Cluster) error {
 	switch t := c.GetType(); t {
 	case clusterv3.Cluster_EDS:
 		s := c.EdsClusterConfig
-		if e := s.GetEdsConfig(); e != nil && e.GetAds() == nil && e.GetSelf() == nil {
-			return errors.New("eds_cluster_config: only ads is supported as its source")
+		var err error
+		if r.edsPath, err = pathOf(s.GetEdsConfig()); err != nil {
+			return fmt.Errorf("eds_cluster_config: %w", err)
 		}
 		if r.eds = s.GetServiceName(); r.eds == "" {
 			r.eds = c.Name
@@ -88,6 +90,21 @@ func (r *clusterReading) discovery(c *clusterv3.Cluster) error {
 	default:
 		return fmt.Errorf("type: %s is not supported", enumName(t))
 	}
+}
+
+// pathOf is the file that is a configuration source; empty when it is the control plane. Other sources are errors.
+func pathOf(s *corev3.ConfigSource) (string, error) {
+	if p := s.GetPathConfigSource(); p != nil {
+		return p.Path, refuse("path_config_source", p, "path", "watched_directory")
+	}
+	//lint:ignore SA1019 the old field is still written
+	if p := s.GetPath(); p != "" {
+		return p, nil
+	}
+	if s != nil && s.GetAds() == nil && s.GetSelf() == nil {
+		return "", errors.New("only ads and files are supported as its source")
+	}
+	return "", nil
 }
 
 func (r *clusterReading) static(c *clusterv3.Cluster) error {

@@ -197,8 +197,15 @@ func (c *chain) redis(config *anypb.Any) error {
 		return fmt.Errorf("settings.read_policy: %s is not supported yet", enumName(p))
 	}
 	c.notes.rest("redis_proxy", &m, "stat_prefix", "settings", "prefix_routes", "downstream_auth_password", "downstream_auth_passwords", "downstream_auth_username")
+	c.settings = tree{}
+	if !m.Settings.GetEnableHashtagging() {
+		c.settings["hash_tag"] = ""
+	}
 	if m.Settings != nil {
-		c.notes.rest("redis_proxy settings", m.Settings, "enable_redirection", "enable_hashtagging")
+		if err := putDuration(c.settings, "timeout", m.Settings.OpTimeout); err != nil {
+			return err
+		}
+		c.notes.rest("redis_proxy settings", m.Settings, "op_timeout", "enable_redirection", "enable_hashtagging")
 	}
 	c.ends("redis", block)
 	return nil

@@ -18,6 +18,7 @@ type reading struct {
 	// Of a listener: the clusters that its Envoy filters name, and the protocol spoken to them.
 	protocol string
 	clusters []string
+	settings tree // of the protocol's block of those clusters, where the listener's filter has them
 	// resources are of sidewire's own kinds that the listener's extension configs carry.
 	resources []ownResource
 }

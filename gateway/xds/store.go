@@ -26,7 +26,8 @@ type item struct {
 	message any // of the good version; nil when there was none yet
 	changed uint64
 	updated time.Time
-	static  bool // of the bootstrap file: no response deletes it
+	content string // of the good version, as it came
+	static  bool   // of the bootstrap file: no response deletes it
 
 	rejected *rejected
 	missing  bool // the server says, or 15 s of silence do, that there is no such thing
@@ -51,6 +52,8 @@ type store struct {
 	counter uint64
 	dirty   bool // something changed since the last build
 	decoded map[string]*decoded
+	roots   []FileSource        // of the bootstrap file
+	files   map[FileSource]bool // roots, and those that resources name
 }
 
 // decoded caches what an item came to, until anything it was made of changes.
@@ -95,6 +98,7 @@ func (s *store) Update(typeURL string, changed []Resource, removed []string) map
 			wrong[r.Name] = err
 			continue
 		}
+		it.content = string(r.Body.Value)
 		s.keep(it, r.Version, message, notes)
 	}
 	for _, name := range removed {
@@ -173,11 +177,19 @@ func (s *store) extension(name string) *anypb.Any {
 
 // subscribe asks for what the present resources refer to, and lets go of the rest.
 func (s *store) subscribe() {
-	var eds, sds, ecds []string
+	var eds, sds, ecds, filed []string
+	s.files = make(map[FileSource]bool)
+	for _, f := range s.roots {
+		s.files[f] = true
+	}
 	for _, it := range s.items[ClusterType] {
 		if m, ok := it.message.(*clusterv3.Cluster); ok {
 			if c, err := readCluster(m); err == nil {
-				if c.eds != "" {
+				switch {
+				case c.edsPath != "":
+					s.files[FileSource{EndpointType, c.edsPath}] = true
+					filed = append(filed, c.eds)
+				case c.eds != "":
 					eds = append(eds, c.eds)
 				}
 				sds = append(sds, secretNames(c.body)...)
@@ -197,13 +209,19 @@ func (s *store) subscribe() {
 			}
 		}
 	}
-	s.wanted(EndpointType, eds)
-	s.wanted(SecretType, sds)
-	s.wanted(ExtensionType, ecds)
+	s.wanted(EndpointType, eds, filed)
+	s.wanted(SecretType, sds, nil)
+	s.wanted(ExtensionType, ecds, nil)
 }
 
-// wanted subscribes to names and forgets the resources that nobody refers to.
-func (s *store) wanted(typeURL string, names []string) {
+// same reports whether a resource is the one that is here already.
+func (s *store) same(typeURL string, r Resource) bool {
+	it := s.items[typeURL][r.Name]
+	return it != nil && it.rejected == nil && it.message != nil && it.content == string(r.Body.Value)
+}
+
+// wanted subscribes to names and forgets the resources that nobody refers to. Those that files bring are not asked for.
+func (s *store) wanted(typeURL string, names, filed []string) {
 	names = slices.DeleteFunc(names, func(n string) bool {
 		it := s.items[typeURL][n]
 		return it != nil && it.static
@@ -211,7 +229,7 @@ func (s *store) wanted(typeURL string, names []string) {
 	slices.Sort(names)
 	names = slices.Compact(names)
 	for name, it := range s.items[typeURL] {
-		if _, found := slices.BinarySearch(names, name); !found && !it.static {
+		if _, found := slices.BinarySearch(names, name); !found && !it.static && !slices.Contains(filed, name) {
 			delete(s.items[typeURL], name)
 			s.dirty = true
 		}

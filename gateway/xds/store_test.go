@@ -28,7 +28,10 @@ type wireListener struct {
 }
 
 type wireCluster struct {
-	Password config.Secret `yaml:"password"`
+	Password config.Secret   `yaml:"password"`
+	HashTag  string          `yaml:"hash_tag"`
+	Hashing  string          `yaml:"hashing"`
+	Timeout  config.Duration `yaml:"timeout"`
 }
 
 func (w wire) Name() string       { return w.name }
