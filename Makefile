@@ -1,7 +1,7 @@
 # make            build, vet, lint, unit tests
 # make test       install missing servers, then everything: race detector, real servers
 # make bench      measure beside peers, write docs/bench.md; QUICK=1 for a short run, ONLY=expression for some loads
-# make conformance  go-control-plane's own test drives sidewire in Envoy's place
+# make conformance  go-control-plane's own test drives sidewire in Envoy's place; Redis's own suite runs through sidewire
 # make servers    only the servers, peers and load generators that `make test` and `make bench` start
 
 GO ?= go
@@ -44,6 +44,7 @@ bench: servers
 
 conformance:
 	scripts/conformance.sh
+	scripts/redis-suite.sh
 
 servers:
 	scripts/servers.sh

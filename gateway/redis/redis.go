@@ -142,20 +142,18 @@ func (*protocol) CheckCluster(_ *config.Model, c *config.Cluster, at config.Path
 		problems = append(problems, at.Field("user").Problem("needs a password"))
 	}
 	if b.Hashing != "" && b.Hashing != "slots" && b.Hashing != "sentinel" {
-		if _, _, err := placement(b, members(c, nil)); err != nil {
+		if _, _, err := placement(b, declared(c)); err != nil {
 			problems = append(problems, at.Problem("%v", err))
 		}
 	}
 	return problems
 }
 
-// members are a cluster's endpoints as the engine takes them; keep, if not nil, says which.
-func members(c *config.Cluster, keep func(address string) bool) []member {
+// declared are a cluster's endpoints as configuration names them.
+func declared(c *config.Cluster) []member {
 	var m []member
 	for _, e := range c.Endpoints {
-		if keep == nil || keep(e.Address) {
-			m = append(m, member{address: e.Address, name: hashName(e), weight: max(e.Weight, 1)})
-		}
+		m = append(m, member{address: e.Address, name: hashName(e), weight: max(e.Weight, 1)})
 	}
 	return m
 }

@@ -152,7 +152,7 @@ func (a *attachment) configure(c *config.Cluster) error {
 	switch b.Hashing {
 	case "":
 		u.mode, u.handlers = modeSingle, &single
-		a.place(a.primary(c))
+		a.place(a.primary())
 		if len(u.nodes) > 0 {
 			u.setReplicas(map[string][]string{u.nodes[0].address: a.replicas(u.nodes[0].address)})
 		}
@@ -172,9 +172,9 @@ func (a *attachment) configure(c *config.Cluster) error {
 		a.topology.seeds(c)
 		return nil
 	}
-	m := members(c, nil)
+	m := a.members(nil)
 	if b.Eject {
-		if up := members(c, a.healthy); len(up) > 0 {
+		if up := a.members((*cluster.Endpoint).Healthy); len(up) > 0 {
 			m = up
 		}
 	}
@@ -193,9 +193,20 @@ func (a *attachment) configure(c *config.Cluster) error {
 	return nil
 }
 
-func (a *attachment) healthy(address string) bool {
-	e := a.cluster.Endpoint(address)
-	return e == nil || e.Healthy()
+// members are the living endpoints, which a DNS name may make more than the configured ones; keep, if not nil, says which.
+func (a *attachment) members(keep func(*cluster.Endpoint) bool) []member {
+	var m []member
+	for _, e := range a.cluster.Endpoints() {
+		if keep != nil && !keep(e) {
+			continue
+		}
+		c := *e.Config()
+		if c.Address != e.Address() {
+			c.Address, c.Name = e.Address(), "" // one of several behind a name
+		}
+		m = append(m, member{address: c.Address, name: hashName(c), weight: max(c.Weight, 1)})
+	}
+	return m
 }
 
 // place sets the nodes unless they are what they were: a new epoch makes every session wait for its replies.
@@ -214,19 +225,17 @@ func (a *attachment) place(m []member) bool {
 }
 
 // primary is the endpoint that takes writes: the one that probes found, or that configuration names, or the first.
-func (a *attachment) primary(c *config.Cluster) []member {
-	for _, e := range a.cluster.Endpoints() {
-		if e.Role() == cluster.Primary && e.Healthy() {
-			return members(c, func(address string) bool { return address == e.Address() })
-		}
+func (a *attachment) primary() []member {
+	if m := a.members(func(e *cluster.Endpoint) bool { return e.Role() == cluster.Primary && e.Healthy() }); len(m) > 0 {
+		return m[:1]
 	}
 	if len(a.up.nodes) > 0 { // nobody says that another one has taken over
 		was := a.up.nodes[0].address
-		if m := members(c, func(address string) bool { return address == was }); len(m) > 0 {
+		if m := a.members(func(e *cluster.Endpoint) bool { return e.Address() == was }); len(m) > 0 {
 			return m
 		}
 	}
-	if m := members(c, nil); len(m) > 0 {
+	if m := a.members(nil); len(m) > 0 {
 		return m[:1]
 	}
 	return nil
