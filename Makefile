@@ -1,5 +1,6 @@
 # make            build, vet, lint, unit tests
 # make test       install missing servers, then everything: race detector, real servers
+# make demo       stores, sidewire and clients in one process, with Go alone; ONCE=1 ends after the account
 # make bench      measure beside peers, write docs/bench.md; QUICK=1 for a short run, ONLY=expression for some loads
 # make conformance  go-control-plane's own test drives sidewire in Envoy's place; Redis's own suite runs through sidewire
 # make servers    only the servers, peers and load generators that `make test` and `make bench` start
@@ -11,7 +12,7 @@ TAGS ?= disable_pgv,grpcnotrace
 UNIT_TIMEOUT ?= 120s
 TEST_TIMEOUT ?= 600s
 
-.PHONY: all build vet lint unit test race integration conformance servers bench clean
+.PHONY: all build vet lint unit test race integration conformance servers demo bench clean
 
 all: build vet lint unit
 
@@ -36,6 +37,9 @@ race:
 
 integration: servers
 	cd integration && $(GO) test -race -timeout $(TEST_TIMEOUT) ./...
+
+demo:
+	@cd integration && CGO_ENABLED=0 $(GO) run ./demo $(if $(ONCE),-once)
 
 # A run of some loads alone is printed and not written.
 bench: servers

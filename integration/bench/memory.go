@@ -40,7 +40,7 @@ func memorySuite(ctx context.Context, fleet *servers.Fleet, p plan, r *report) e
 		return err
 	}
 	defer db.Kill()
-	events, err := embedded.StartKafka(1, 1, "t")
+	events, err := embedded.StartKafka([]int{0}, 1, "t")
 	if err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ func end(t *testing.T, c io.Closer) {
 
 func TestMySQL(t *testing.T) {
 	leak.Check(t)
-	m, err := embedded.StartMySQL("shop_0", "app", "secret")
+	m, err := embedded.StartMySQL("127.0.0.1:0", "shop_0", "app", "secret")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func TestMySQL(t *testing.T) {
 // A connection that is open, even in the middle of a handshake, does not outlive its server.
 func TestMySQLEndsConnections(t *testing.T) {
 	leak.Check(t)
-	m, err := embedded.StartMySQL("shop_0", "app", "secret")
+	m, err := embedded.StartMySQL("127.0.0.1:0", "shop_0", "app", "secret")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func TestMySQLEndsConnections(t *testing.T) {
 
 func TestRedis(t *testing.T) {
 	leak.Check(t)
-	r, err := embedded.StartRedis()
+	r, err := embedded.StartRedis("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func TestRedis(t *testing.T) {
 
 func TestKafka(t *testing.T) {
 	leak.Check(t)
-	k, err := embedded.StartKafka(3, 6, "orders")
+	k, err := embedded.StartKafka([]int{0, 0, 0}, 6, "orders")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,9 +13,10 @@ type Kafka struct {
 	cluster *kfake.Cluster
 }
 
-// StartKafka starts a cluster that has the topics already, each with that many partitions.
-func StartKafka(brokers int, partitions int32, topics ...string) (*Kafka, error) {
-	c, err := kfake.NewCluster(kfake.NumBrokers(brokers), kfake.SeedTopics(partitions, topics...))
+// StartKafka starts a cluster with a broker at each of these ports of 127.0.0.1, 0 being any free one. It has the topics
+// already, each with that many partitions.
+func StartKafka(ports []int, partitions int32, topics ...string) (*Kafka, error) {
+	c, err := kfake.NewCluster(kfake.Ports(ports...), kfake.SeedTopics(partitions, topics...))
 	if err != nil {
 		return nil, fmt.Errorf("making a Kafka cluster: %w", err)
 	}

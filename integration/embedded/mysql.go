@@ -32,10 +32,10 @@ type MySQL struct {
 // quiet turns the library's global log off, once for all servers of the process.
 var quiet = sync.OnceFunc(func() { logrus.SetOutput(io.Discard) })
 
-// StartMySQL starts a server with an empty database.
-func StartMySQL(database, user, password string) (*MySQL, error) {
+// StartMySQL starts a server with an empty database at an address; 127.0.0.1:0 is any free port.
+func StartMySQL(addr, database, user, password string) (*MySQL, error) {
 	quiet()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, err
 	}

@@ -13,10 +13,10 @@ type Redis struct {
 	node *miniredis.Miniredis
 }
 
-// StartRedis starts an empty node.
-func StartRedis() (*Redis, error) {
+// StartRedis starts an empty node at an address; 127.0.0.1:0 is any free port.
+func StartRedis(addr string) (*Redis, error) {
 	node := miniredis.NewMiniRedis()
-	if err := node.StartAddr("127.0.0.1:0"); err != nil {
+	if err := node.StartAddr(addr); err != nil {
 		return nil, fmt.Errorf("making a Redis node: %w", err)
 	}
 	return &Redis{Addr: node.Addr(), node: node}, nil

@@ -124,15 +124,15 @@ func startWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{}
 	var err error
-	if w.mysql, err = embedded.StartMySQL("shop", "app", "pw"); err != nil {
+	if w.mysql, err = embedded.StartMySQL("127.0.0.1:0", "shop", "app", "pw"); err != nil {
 		t.Fatal(err)
 	}
 	closing(t, w.mysql)
-	if w.redis, err = embedded.StartRedis(); err != nil {
+	if w.redis, err = embedded.StartRedis("127.0.0.1:0"); err != nil {
 		t.Fatal(err)
 	}
 	closing(t, w.redis)
-	if w.kafka, err = embedded.StartKafka(1, 1, "events"); err != nil {
+	if w.kafka, err = embedded.StartKafka([]int{0}, 1, "events"); err != nil {
 		t.Fatal(err)
 	}
 	closing(t, w.kafka)
