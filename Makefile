@@ -2,7 +2,7 @@
 # make test       install missing servers, then everything: race detector, real servers
 # make demo       stores, sidewire and clients in one process, with Go alone; ONCE=1 ends after the account
 # make bench      measure beside peers, write docs/bench.md; QUICK=1 for a short run, ONLY=expression for some loads
-# make conformance  go-control-plane's own test drives sidewire in Envoy's place; Redis's own suite runs through sidewire
+# make conformance  suites of others: go-control-plane's in Envoy's place; Redis's and go-sql-driver's through sidewire
 # make servers    only the servers, peers and load generators that `make test` and `make bench` start
 
 GO ?= go
@@ -49,6 +49,7 @@ bench: servers
 conformance:
 	scripts/conformance.sh
 	scripts/redis-suite.sh
+	scripts/conformance-mysql.sh
 
 servers:
 	scripts/servers.sh

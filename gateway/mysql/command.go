@@ -2,8 +2,10 @@ package mysql
 
 import (
 	"errors"
+	"strings"
 	"time"
 
+	"github.com/sidewire/sidewire/gateway/cluster"
 	wire "github.com/sidewire/sidewire/protocols/mysql"
 	"github.com/sidewire/sidewire/sharding/scan"
 )
@@ -170,12 +172,20 @@ func (s *session) sharding() (*virtual, error) {
 // requirements is what a statement needs beyond what every statement of the session does.
 func (s *session) requirements(e *effect) needs {
 	n := s.present()
-	n.insertID, n.several = e.insertID, e.multi
+	n.insertID, n.several, n.role = e.insertID, e.multi, s.roleOf(e)
 	// What a statement asks about the one before is known only to the connection that ran it, except that nothing
 	// happened there.
 	n.exact = s.last != nil && (e.counts || e.diagnoses && (s.warnings > 0 || s.failed))
 	n.clean = e.diagnoses && !n.exact
 	return n
+}
+
+// roleOf is the role of the server that a statement needs at least.
+func (s *session) roleOf(e *effect) cluster.Role {
+	if s.readable(e) {
+		return cluster.Replica
+	}
+	return cluster.Primary
 }
 
 // run passes a command to a connection that fits and its answer back.
@@ -202,6 +212,11 @@ func (s *session) exchange(seq byte, n needs, e *effect, virtual uint32, request
 		if err == nil {
 			s.after(b, e)
 			return nil
+		}
+		if errors.Is(err, errElsewhere) {
+			s.settle(b)
+			n.role = cluster.Primary
+			continue
 		}
 		err = s.undone(b, err, e, sent, held)
 		if !errors.Is(err, errAgain) || try == maxTries {
@@ -332,6 +347,9 @@ func (s *session) succeeded(b *backend, e *effect) {
 	if r.Results > 0 { // the answer to a prepare says nothing of it
 		s.status, s.warnings = r.Status, r.Warnings
 	}
+	if e.class == scan.Write && a.affected > 0 && a.gtid == "" && !s.status.Has(wire.StatusInTransaction) && !e.multi && e.verb != scan.Call && e.verb != scan.Execute && e.verb != scan.Do {
+		b.pool.up.unseen("")
+	}
 	if a.insertID != 0 {
 		s.insertID, b.insertID = a.insertID, a.insertID
 	}
@@ -341,6 +359,7 @@ func (s *session) succeeded(b *backend, e *effect) {
 	for _, reason := range e.unpin {
 		s.unpin(reason)
 	}
+	s.temporaryTables(e)
 	if s.pins.has(pinNextTransaction) && !s.status.Has(wire.StatusInTransaction) && e.pin != pinNextTransaction {
 		s.unpin(pinNextTransaction)
 	}
@@ -385,4 +404,29 @@ func (s *session) learnt(name string) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// temporaryTables follows the session's temporary tables. The last one that goes takes its pin along.
+func (s *session) temporaryTables(e *effect) {
+	full := func(name string) string {
+		if strings.Contains(name, ".") {
+			return name
+		}
+		return strings.ToLower(s.database) + "." + name
+	}
+	for _, name := range e.created {
+		if s.temporary == nil {
+			s.temporary = map[string]bool{}
+		}
+		s.temporary[full(name)] = true
+	}
+	if len(e.dropped) == 0 || len(s.temporary) == 0 {
+		return
+	}
+	for _, name := range e.dropped {
+		delete(s.temporary, full(name))
+	}
+	if len(s.temporary) == 0 {
+		s.unpin(pinTemporaryTable)
+	}
 }

@@ -30,8 +30,11 @@ type effect struct {
 	insertID  bool     // asks for LAST_INSERT_ID()
 	loadLocal bool
 	kills     bool
-	accounted bool // a change of session state that the server reports is no surprise
+	accounted bool     // a change of session state that the server reports is no surprise
+	created   []string // temporary tables
+	dropped   []string // tables, temporary ones perhaps
 	prepares  *prepared
+	tables    bool // names tables
 	readOnly  bool // begins a transaction that only reads
 }
 
@@ -91,6 +94,7 @@ func (e *effect) statement(sql string, r *scan.Result, mode scan.Mode) {
 		e.accounted = r.Verb == scan.Deallocate
 	case scan.Drop:
 		e.accounted = e.accounted || r.Flags&scan.Temporary != 0
+		e.dropped = append(e.dropped, tableNames(sql, mode)...)
 		if containsFold(sql, "prepare") {
 			e.accounted = true // DROP PREPARE is DEALLOCATE
 		}
@@ -101,6 +105,7 @@ func (e *effect) statement(sql string, r *scan.Result, mode scan.Mode) {
 	case scan.Create:
 		if r.Flags&scan.Temporary != 0 {
 			e.pin, e.accounted = pinTemporaryTable, true
+			e.created = append(e.created, tableNames(sql, mode)...)
 		}
 	case scan.Commit, scan.Rollback:
 		e.ends = true
@@ -114,6 +119,7 @@ func (e *effect) statement(sql string, r *scan.Result, mode scan.Mode) {
 	case scan.NoVerb:
 		e.diagnoses = e.diagnoses || containsFold(sql, "diagnostics") // GET DIAGNOSTICS
 	}
+	e.tables = e.tables || len(r.Tables) > 0
 	e.flags(sql, r)
 }
 
@@ -183,4 +189,36 @@ func containsFold(s, word string) bool {
 		}
 	}
 	return false
+}
+
+// tableNames are the names that follow TABLE in a CREATE, of which there is one, or a DROP.
+func tableNames(sql string, mode scan.Mode) []string {
+	l := scan.Lexer{Text: sql, Mode: mode}
+	next := func() (scan.Token, string) {
+		t := l.Next()
+		return t, strings.ToLower(scan.Unquote(sql[t.Start:t.End]))
+	}
+	t, w := next()
+	create := w == "create"
+	for t.Kind != scan.EOF && w != "table" && w != "tables" {
+		t, w = next()
+	}
+	for t, w = next(); t.Kind == scan.Word && (w == "if" || w == "not" || w == "exists"); {
+		t, w = next()
+	}
+	var names []string
+	for t.Kind == scan.Word || t.Kind == scan.Quoted {
+		name := strings.Clone(w)
+		if t, w = next(); w == "." {
+			_, w = next()
+			name += "." + w
+			t, w = next()
+		}
+		names = append(names, name)
+		if create || w != "," {
+			break
+		}
+		t, w = next()
+	}
+	return names
 }

@@ -10,9 +10,10 @@ import (
 )
 
 const (
-	second = time.Second
-	minute = time.Minute
-	hour   = time.Hour
+	millisecond = time.Millisecond
+	second      = time.Second
+	minute      = time.Minute
+	hour        = time.Hour
 )
 
 // Error numbers that sidewire itself answers with, all of them a server's own: client libraries keep 2000 to 2999 for
@@ -36,6 +37,9 @@ const (
 	codeLockWait               = 1205
 	codeDeadlock               = 1213
 	codeNoSavepoint            = 1305
+	codeReadOnly               = 1290
+	codeReadOnlyTransaction    = 1792
+	codeReadOnlyMode           = 1836
 	codeNoServer               = 1429
 	codeWrongArguments         = 1210
 	codeInterrupted            = 1317

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,12 +32,14 @@ type upstream struct {
 	waits    *telemetry.Counter
 	refused  *telemetry.Counter
 	dials    *telemetry.Counter
+	stale    *telemetry.Counter
 	buffered *telemetry.Counter
 
-	pools  sync.Map // *cluster.Endpoint -> *pool
-	closed atomic.Bool
-	held   atomic.Int64  // statements that wait for an endpoint
-	mode   atomic.Uint32 // scan.Mode of the sql_mode that sessions begin with
+	pools   sync.Map // *cluster.Endpoint -> *pool
+	closed  atomic.Bool
+	written written
+	held    atomic.Int64  // statements that wait for an endpoint
+	mode    atomic.Uint32 // scan.Mode of the sql_mode that sessions begin with
 }
 
 func newUpstream(h host.Host, c *cluster.Cluster) *upstream {
@@ -45,6 +48,7 @@ func newUpstream(h host.Host, c *cluster.Cluster) *upstream {
 		waits:    h.Metrics().Counter("sidewire_mysql_pool_waits_total", "Statements that waited for a backend connection.", labels...),
 		refused:  h.Metrics().Counter("sidewire_mysql_pool_refused_total", "Statements refused because no backend connection came free.", labels...),
 		buffered: h.Metrics().Counter("sidewire_mysql_failover_waits_total", "Statements that waited because no endpoint could take them.", labels...),
+		stale:    h.Metrics().Counter("sidewire_mysql_reads_not_caught_up_total", "Reads that the primary served because a replica had not caught up.", labels...),
 		dials:    h.Metrics().Counter("sidewire_mysql_backend_connections_total", "Backend connections opened.", labels...),
 	}
 	h.Metrics().GaugeFunc("sidewire_mysql_backend_connections", "Backend connections now open.", func() float64 { return float64(u.count().open) }, labels...)
@@ -216,22 +220,14 @@ type pool struct {
 func (p *pool) retake(w *want) bool {
 	b := w.last
 	p.mu.Lock()
-	if b.uses != w.uses || b.class != w.class {
+	i := slices.Index(p.idle, b)
+	// Only of a connection that rests here may anything be read: another session may own it by now.
+	if i < 0 || b.uses != w.uses || b.class != w.class {
 		p.mu.Unlock()
 		return false
 	}
-	found := false
-	for i := len(p.idle) - 1; i >= 0; i-- {
-		if p.idle[i] == b {
-			p.idle = append(p.idle[:i], p.idle[i+1:]...)
-			found = true
-			break
-		}
-	}
+	p.idle = slices.Delete(p.idle, i, i+1)
 	p.mu.Unlock()
-	if !found {
-		return false
-	}
 	fits := w.role == cluster.Any || w.exact || p.endpoint.Role() == w.role || p.endpoint.Role() == cluster.Unknown
 	if !fits || !p.endpoint.Healthy() && !w.exact {
 		p.put(b)

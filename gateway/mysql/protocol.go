@@ -52,6 +52,7 @@ type ClusterBlock struct {
 	Password config.Secret `yaml:"password"`
 	Database string        `yaml:"database" doc:"The database of sessions that name none."`
 	Pool     Pool          `yaml:"pool"`
+	Reads    Reads         `yaml:"reads"`
 	Failover Failover      `yaml:"failover" doc:"What happens to statements while no endpoint can take them."`
 }
 
@@ -73,6 +74,7 @@ type Pool struct {
 // SetDefaults fills what a file leaves out.
 func (b *ClusterBlock) SetDefaults() {
 	b.Pool = Pool{Max: 100, Waiting: 1000, Wait: config.Duration(10 * second), IdleTimeout: config.Duration(5 * minute), Lifetime: config.Duration(hour)}
+	b.Reads = Reads{From: "primary", Consistency: "sidewire", Wait: config.Duration(100 * millisecond), MaxLag: config.Duration(10 * second)}
 	b.Failover = Failover{Wait: config.Duration(10 * second), Waiting: 1000}
 }
 

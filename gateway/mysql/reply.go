@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/sidewire/sidewire/gateway/cluster"
 	wire "github.com/sidewire/sidewire/protocols/mysql"
 )
 
@@ -76,6 +77,11 @@ func (s *session) forward(b *backend, virtual uint32) error {
 			if a.err, err = wire.DecodeErr(r.Packet); err != nil {
 				b.broken = true
 				return s.interrupted(b, err)
+			}
+			if writes(a.err) && !s.status.Has(wire.StatusInTransaction) && !s.tx.open && a.sent == 0 && r.Results == 0 && b.pool.endpoint.Role() == cluster.Replica {
+				a.err = nil
+				b.took(done)
+				return errElsewhere
 			}
 		case wire.EventPrepared:
 			if a.prepared, err = wire.DecodePrepared(r.Packet); err != nil {
@@ -168,6 +174,7 @@ func (s *session) review(b *backend, ev wire.Event) ([]byte, error) {
 	if err := a.track(&ok, s.caps.Has(wire.SessionTrack)); err != nil {
 		return nil, err
 	}
+	s.wrote(b)
 	if ev == wire.EventOK {
 		s.out = wire.AppendOK(s.out[:0], ok, s.caps)
 	} else {

@@ -55,6 +55,19 @@ func (s *session) acquire(n needs) (*backend, error) {
 	}
 	w := want{role: n.role, class: s.class(), last: s.last, uses: s.lastUses,
 		exact: n.exact, settings: n.settings, database: n.database}
+	if n.role == cluster.Replica {
+		r := w
+		r.last, r.uses = s.read.b, s.read.uses
+		b, err := u.leaseRead(s.ctx, &r, uint64(s.id), s.written)
+		if err != nil {
+			return nil, err
+		}
+		if b != nil {
+			s.lease, s.read = b, lastUse{b, b.uses}
+			return b, nil
+		}
+		w.role = cluster.Primary
+	}
 	b, err := u.lease(s.ctx, &w, uint64(s.id))
 	if err != nil {
 		return nil, err
@@ -133,7 +146,7 @@ func (s *session) lost(b *backend) {
 
 // yield gives a connection back, and with it whatever the session had there.
 func (s *session) yield(b *backend) {
-	s.lease, s.last = nil, nil
+	s.lease, s.last, s.temporary = nil, nil, nil
 	s.unpinAll()
 	for _, p := range s.prepared {
 		p.sent, p.cursor = nil, false

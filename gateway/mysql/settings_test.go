@@ -101,3 +101,44 @@ func FuzzParseSet(f *testing.F) {
 		_ = diff(noSettings, s, "utf8mb4") + diff(s, noSettings, "latin1")
 	})
 }
+
+func TestTableNames(t *testing.T) {
+	for sql, want := range map[string]string{
+		"CREATE TEMPORARY TABLE IF NOT EXISTS Shop.`Temp` (a INT)": "shop.temp",
+		"create temporary table t select 1":                        "t",
+		"DROP TABLE a, b.c, `d` CASCADE":                           "a b.c d",
+		"DROP TEMPORARY TABLE IF EXISTS x":                         "x",
+		"DROP VIEW v":                                              "",
+		"DROP TABLE":                                               "",
+	} {
+		if got := strings.Join(tableNames(sql, 0), " "); got != want {
+			t.Errorf("%s: %q, want %q", sql, got, want)
+		}
+	}
+}
+
+func TestPositions(t *testing.T) {
+	parse := func(s string, maria bool) position {
+		p, ok := parsePosition(s, maria)
+		if !ok {
+			t.Fatalf("%q is not a position", s)
+		}
+		return p
+	}
+	a, b := parse("0-1-57", true), parse("0-1-60", true)
+	if !a.within(b) || b.within(a) || a.join(b).text(true) != "0-1-60" || b.join(a).text(true) != "0-1-60" {
+		t.Error("order within a domain")
+	}
+	if c := a.join(parse("1-7-3", true)); c.text(true) != "0-1-57,1-7-3" || c.within(b) || !a.within(c) {
+		t.Error(c)
+	}
+	m := parse("3e11fa47-71ca-11e1-9e33-c80aa9429562:1-23", false)
+	if m.text(false) != "3e11fa47-71ca-11e1-9e33-c80aa9429562:23" || !(position{}).within(m) || m.within(position{}) {
+		t.Error(m)
+	}
+	for _, bad := range []string{"", "x", "uuid:", "0-1", "0-1-x"} {
+		if p, ok := parsePosition(bad, strings.HasPrefix(bad, "0")); ok {
+			t.Errorf("%q became %v", bad, p)
+		}
+	}
+}

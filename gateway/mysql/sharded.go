@@ -46,7 +46,7 @@ func (s *session) shardedQuery(v *virtual, sql string, e *effect, seq byte) erro
 		return err
 	}
 	st.Bind(in, &s.exec)
-	j := &job{v: v, seq: seq, effect: e, needs: needs{role: cluster.Primary, insertID: e.insertID}, cmd: wire.ComQuery, format: merge.Text,
+	j := &job{v: v, seq: seq, effect: e, needs: needs{role: s.roleOf(e), insertID: e.insertID}, cmd: wire.ComQuery, format: merge.Text,
 		request: func(_ *backend, r *plan.Route) ([]byte, error) {
 			s.scratch = append(s.scratch[:0], 0, 0, 0, 0, byte(wire.ComQuery))
 			s.scratch = append(s.scratch, r.SQL...)
@@ -115,6 +115,10 @@ func (s *session) oneRoute(j *job, r *plan.Route) error {
 		} else if sent, ferr := s.passOn(h, j, r); ferr == nil {
 			s.passed(h, j)
 			return nil
+		} else if errors.Is(ferr, errElsewhere) {
+			s.finish()
+			j.needs.role = cluster.Primary
+			continue
 		} else {
 			err = s.broke(h, ferr, j, sent)
 		}

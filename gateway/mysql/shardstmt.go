@@ -210,7 +210,7 @@ func (s *session) executeSharded(p *prepared, x wire.Execute, seq byte) error {
 	}
 	p.sharded.long, p.sharded.size = nil, 0
 	p.sharded.plan.Bind(&plan.Input{Text: p.sharded.text, Vars: p.sharded.vars, Args: args, Keys: v.keys}, &s.exec)
-	j := &job{v: v, seq: seq, effect: &e, needs: needs{role: cluster.Primary, insertID: e.insertID}, cmd: wire.ComStmtExecute, format: merge.Binary,
+	j := &job{v: v, seq: seq, effect: &e, needs: needs{role: s.roleOf(&e), insertID: e.insertID}, cmd: wire.ComStmtExecute, format: merge.Binary,
 		request: func(b *backend, r *plan.Route) ([]byte, error) { return s.executionOf(b, r, params) }}
 	return s.perform(j, p.sharded.plan)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/sidewire/sidewire/gateway/cluster"
 	wire "github.com/sidewire/sidewire/protocols/mysql"
 	"github.com/sidewire/sidewire/sharding/scan"
 )
@@ -44,7 +45,17 @@ func (s *session) join(v *virtual, target int, n needs) (*hold, error) {
 				w.last, w.uses = l.b, l.uses
 			}
 		}
-		b, err := u.lease(s.ctx, &w, uint64(s.id))
+		var b *backend
+		var err error
+		if n.role == cluster.Replica && !s.inTransaction() {
+			r := w
+			r.last = nil
+			b, err = u.leaseRead(s.ctx, &r, uint64(s.id), s.written)
+		}
+		if b == nil && err == nil {
+			w.role = cluster.Primary
+			b, err = u.lease(s.ctx, &w, uint64(s.id))
+		}
 		if err != nil {
 			return nil, err
 		}

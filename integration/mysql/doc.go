@@ -1,0 +1,2 @@
+// Package mysql tests sidewire's MySQL side before real servers.
+package mysql

@@ -1,0 +1,95 @@
+package mysql
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sidewire/sidewire/integration/servers"
+)
+
+// Replication is held back on purpose, again and again; what one connection wrote is read by another at once, from a
+// replica only when it has it.
+func TestReadsSeeWhatWasWritten(t *testing.T) {
+	each(t, func(t *testing.T, start func(testing.TB, ...servers.Option) *servers.MySQLServer) {
+		db := start(t, servers.Replicas(1))
+		replica := db.Replicas[0]
+		addr := "127.0.0.1:" + strconv.Itoa(servers.Port(t))
+		side := servers.StartSidewire(t, fmt.Sprintf(`
+listeners:
+  - {name: sql, address: %q, mysql: {users: [{name: app, password: local}], cluster: sql}}
+clusters:
+  - name: sql
+    mysql: {user: %s, password: %s, reads: {from: replicas, wait: 20ms}}
+    endpoints: [%q, %q]
+    health: {interval: 200ms}
+`, addr, db.User, db.Password, db.Addr, replica.Addr))
+		root, far := session(t, db.AdminDSN("")), session(t, replica.AdminDSN(""))
+		mustExec(t, root, "CREATE DATABASE IF NOT EXISTS ryw")
+		mustExec(t, root, "DROP TABLE IF EXISTS ryw.t")
+		mustExec(t, root, "CREATE TABLE ryw.t (id INT PRIMARY KEY, n INT)")
+		if err := servers.Poll(deadline(t, 20*time.Second), func(ctx context.Context) error {
+			_, err := far.ExecContext(ctx, "SELECT 1 FROM ryw.t")
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		// Held only in the middle of the test, so that both ways are taken.
+		ctx, stop := context.WithTimeout(t.Context(), 6*time.Second)
+		defer stop()
+		var holding sync.WaitGroup
+		holding.Go(func() {
+			for ctx.Err() == nil {
+				if _, err := far.ExecContext(t.Context(), "LOCK TABLES ryw.t READ"); err != nil {
+					t.Error(err)
+					return
+				}
+				select {
+				case <-ctx.Done():
+				case <-time.After(40 * time.Millisecond):
+				}
+				far.ExecContext(t.Context(), "UNLOCK TABLES")
+				select {
+				case <-ctx.Done():
+				case <-time.After(60 * time.Millisecond):
+				}
+			}
+		})
+		var workers sync.WaitGroup
+		var mu sync.Mutex
+		served := map[string]int{}
+		checks := 0
+		for i := range 4 {
+			writer, reader := session(t, "app:local@tcp("+addr+")/"), session(t, "app:local@tcp("+addr+")/")
+			workers.Go(func() {
+				for n := 1; ctx.Err() == nil; n++ {
+					if _, err := writer.ExecContext(t.Context(), fmt.Sprintf("REPLACE INTO ryw.t VALUES (%d, %d)", i, n)); err != nil {
+						t.Error(err)
+						return
+					}
+					for range 4 {
+						var got int
+						var server string
+						if err := reader.QueryRowContext(t.Context(), fmt.Sprintf("SELECT n, @@server_id FROM ryw.t WHERE id = %d", i)).Scan(&got, &server); err != nil || got != n {
+							t.Errorf("wrote %d, read %d from %s, %v", n, got, server, err)
+							return
+						}
+						mu.Lock()
+						served[server]++
+						checks++
+						mu.Unlock()
+					}
+				}
+			})
+		}
+		workers.Wait()
+		holding.Wait()
+		t.Logf("%d reads, none stale; by server: %v", checks, served)
+		if len(served) != 2 {
+			t.Errorf("only one server served: %v\n%s", served, side.LogTail())
+		}
+	})
+}

@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# conformance-mysql: go-sql-driver's own test suite, directly and through sidewire, before MariaDB and MySQL.
+# The suite is fetched as a Go module; none of its files is kept. A test that passes directly and not through sidewire
+# fails the run, except for those that ask the server about the connection that it has itself:
+#   TestConnectionAttributes  performance_schema shows the attributes of sidewire's connection, which many clients share
+#   TestTLS                   MariaDB without TLS has no cipher to show, whatever the client's own connection has
+set -euo pipefail
+cd "$(dirname "$0")/.."
+version=v1.10.1
+expected='TestConnectionAttributes|TestTLS'
+skip='TestConnectorReturnsTimeout' # needs a network that swallows packets
+work=$(mktemp -d)
+pids=()
+cleanup() {
+	for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null || true; done
+	chmod -R u+w "$work"
+	rm -rf "$work"
+}
+trap cleanup EXIT
+
+go build -trimpath -o "$work/sidewire" ./cmd/sidewire
+(cd integration && go build -o "$work/servers" ./servers/run)
+suite=$(go mod download -json "github.com/go-sql-driver/mysql@$version" | sed -n 's/.*"Dir": "\(.*\)",\?/\1/p')
+cp -r "$suite" "$work/suite"
+chmod -R u+w "$work/suite"
+(cd "$work/suite" && go test -c -o "$work/suite.test" .)
+openssl req -x509 -newkey rsa:2048 -nodes -keyout "$work/key.pem" -out "$work/cert.pem" -days 2 -subj /CN=localhost 2>/dev/null
+
+"$work/servers" mariadb mysql >"$work/servers.txt" 2>&1 &
+pids+=($!)
+for _ in $(seq 120); do grep -q 'Ctrl-C ends' "$work/servers.txt" && break; sleep 0.5; done
+port() { sed -n "s/^$1-1 primary.* -P \([0-9]*\) .*/\1/p" "$work/servers.txt"; }
+free() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
+run() { # NAME PORT: passed and failed tests of the suite
+	(cd "$work/suite" && MYSQL_TEST_USER=app MYSQL_TEST_PASS=app-secret MYSQL_TEST_ADDR=127.0.0.1:$2 timeout 170 \
+		"$work/suite.test" -test.v -test.skip "$skip") >"$work/$1.log" 2>&1 || true
+	grep -c '^--- PASS' "$work/$1.log" >"$work/$1.passed" || true
+	sed -n 's/^--- FAIL: \([A-Za-z0-9_]*\).*/\1/p' "$work/$1.log" | sort >"$work/$1.failed"
+}
+
+code=0
+for server in mariadb mysql; do
+	direct=$(port "$server") through=$(free) tls=''
+	[ "$server" = mariadb ] || tls=', tls: {insecure_skip_verify: true}'
+	mariadb -h 127.0.0.1 -P "$direct" -u admin -padmin-secret -e 'CREATE DATABASE IF NOT EXISTS gotest; SET GLOBAL local_infile = 1'
+	cat >"$work/$server.yaml" <<-END
+		admin: {address: ""}
+		listeners:
+		  - name: suite
+		    address: 127.0.0.1:$through
+		    tls: {cert: $work/cert.pem, key: {file: $work/key.pem}}
+		    mysql: {cluster: suite, users: [{name: app, password: app-secret}]}
+		clusters:
+		  - {name: suite, mysql: {user: app, password: app-secret}, endpoints: ["127.0.0.1:$direct"]$tls}
+	END
+	"$work/sidewire" run -c "$work/$server.yaml" >"$work/$server.sidewire.log" 2>&1 &
+	pids+=($!)
+	for _ in $(seq 50); do (echo >"/dev/tcp/127.0.0.1/$through") 2>/dev/null && break; sleep 0.2; done
+	run "$server-direct" "$direct"
+	run "$server-through" "$through"
+	different=$(comm -13 "$work/$server-direct.failed" "$work/$server-through.failed" | tr '\n' ' ')
+	echo "$server: $(cat "$work/$server-direct.passed") tests pass directly, $(cat "$work/$server-through.passed") through sidewire; only through sidewire fail: ${different:-none}"
+	for test in $different; do
+		[[ $test =~ ^($expected)$ ]] || { code=1; sed -n "/^=== RUN   $test\$/,/^--- /p" "$work/$server-through.log" | head -40; }
+	done
+done
+exit $code
