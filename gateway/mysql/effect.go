@@ -35,6 +35,7 @@ type effect struct {
 	dropped   []string // tables, temporary ones perhaps
 	prepares  *prepared
 	tables    bool // names tables
+	hinted    bool // a comment says where it goes
 	readOnly  bool // begins a transaction that only reads
 }
 
@@ -119,6 +120,7 @@ func (e *effect) statement(sql string, r *scan.Result, mode scan.Mode) {
 	case scan.NoVerb:
 		e.diagnoses = e.diagnoses || containsFold(sql, "diagnostics") // GET DIAGNOSTICS
 	}
+	e.hinted = e.hinted || r.Hint.Kind != scan.EOF
 	e.tables = e.tables || len(r.Tables) > 0
 	e.flags(sql, r)
 }

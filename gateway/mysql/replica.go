@@ -202,6 +202,9 @@ func (s *session) readable(e *effect) bool {
 	if e.multi || e.pin != "" || e.insertID || e.counts || e.diagnoses {
 		return false
 	}
+	if e.hinted && s.virtual == "" {
+		return false // the one hint that means something without rules asks for the primary
+	}
 	if e.readOnly {
 		return true
 	}

@@ -69,9 +69,6 @@ func (s *session) planned(v *virtual, sql string, e *effect) (*plan.Statement, *
 		return nil, nil, s.unsupported("LOAD DATA LOCAL")
 	}
 	r := &s.scan
-	if r.Hint.Kind != scan.EOF {
-		return nil, nil, fault(codeNotSupported, stateSyntax, "sidewire: routing hints in comments are not served yet; take the hint out")
-	}
 	alone := sql[:r.End]
 	st := v.cache.Plan(v.plans(s.ctx), alone, r)
 	return st, &plan.Input{Text: alone, Vars: r.Vars, Keys: v.keys}, nil
@@ -82,6 +79,12 @@ func (s *session) perform(j *job, st *plan.Statement) error {
 	x := &s.exec
 	if r := x.Refusal; r != nil {
 		return fault(r.Code, r.State, "sidewire: %s", r.Error())
+	}
+	if l := x.Local; l != nil {
+		return s.local(l, j)
+	}
+	if x.WriteOnly {
+		j.needs.role = cluster.Primary
 	}
 	if len(x.Routes) == 0 {
 		return fault(codeNotSupported, stateSyntax, "sidewire: the plan names no shard")
@@ -96,11 +99,48 @@ func (s *session) perform(j *job, st *plan.Statement) error {
 	switch {
 	case len(x.Routes) == 1 && x.Merge == nil:
 		return s.oneRoute(j, &x.Routes[0])
-	case st.Kind == plan.Select:
+	case x.Merge != nil:
 		return s.merged(j)
 	default:
 		return s.writeAll(j, st)
 	}
+}
+
+// local answers with what the planner knows without asking a server.
+func (s *session) local(l *plan.Local, j *job) error {
+	w := &resultWriter{s: s, seq: j.seq + 1}
+	w.begin(localColumns(l))
+	for _, row := range l.Rows {
+		if err := w.row(localRow(row, j.format)); err != nil {
+			return err
+		}
+	}
+	s.failed, s.warnings = false, 0
+	s.finish()
+	return w.end()
+}
+
+func localColumns(l *plan.Local) [][]byte {
+	defs := make([][]byte, len(l.Names))
+	for i, name := range l.Names {
+		defs[i] = wire.AppendColumn(nil, &wire.Column{Name: []byte(name), Type: wire.TypeVarString, Collation: wire.CollationUTF8MB4, Length: 1 << 10})
+	}
+	return defs
+}
+
+func localRow(row []string, format merge.Format) []byte {
+	if format == merge.Binary {
+		b := wire.BeginBinaryRow(nil, len(row))
+		for _, v := range row {
+			b.Add(wire.TypeVarString, append([]byte{}, v...))
+		}
+		return b.Bytes()
+	}
+	var p []byte
+	for _, v := range row {
+		p = wire.AppendLenencString(p, v)
+	}
+	return p
 }
 
 // oneRoute runs a statement on its only shard and passes the answer on as it comes.

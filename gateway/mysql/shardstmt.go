@@ -92,12 +92,15 @@ func (s *session) describe(p *prepared) ([][]byte, error) {
 	for _, guess := range []value.Value{value.NewInt(1), value.NewString("1"), value.NewString("2026-01-01 00:00:00")} {
 		args := slices.Repeat([]value.Value{guess}, p.params)
 		st.Bind(&plan.Input{Text: p.sharded.text, Vars: p.sharded.vars, Args: args, Keys: p.sharded.v.keys}, x)
-		if x.Refusal == nil && len(x.Routes) > 0 {
+		if x.Refusal == nil {
 			break
 		}
 	}
 	if r := x.Refusal; r != nil {
 		return nil, fault(r.Code, r.State, "sidewire: %s", r.Error())
+	}
+	if x.Local != nil {
+		return localColumns(x.Local), nil
 	}
 	defer s.finish()
 	r := &x.Routes[0]
