@@ -35,6 +35,8 @@ type backend struct {
 	stream
 	pool     *pool
 	class    class
+	user     string // the account that it was opened with
+	password string
 	caps     wire.Capability
 	threadID uint32
 	version  string

@@ -124,6 +124,9 @@ func (s *session) dispatch(cmd wire.Command, raw, body []byte, seq byte) error {
 // query serves COM_QUERY.
 func (s *session) query(raw, body []byte, seq byte) error {
 	sql := text(body[1:])
+	if own := s.ownNumber(sql); own != "" {
+		sql, raw, body = own, nil, append([]byte{body[0]}, own...)
+	}
 	e, err := s.analyse(sql)
 	if err != nil {
 		return err

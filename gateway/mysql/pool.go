@@ -373,11 +373,7 @@ func (p *pool) abandon(turn chan *backend) {
 
 // dial opens a connection for w; its place in p.open is taken already.
 func (p *pool) dial(ctx context.Context, w *want) (*backend, error) {
-	block := p.up.block()
-	user, password := block.User, block.Password.Value()
-	if w.class.as != nil {
-		user, password = w.class.as.User, w.class.as.Password.Value()
-	}
+	user, password := p.up.block().login(w.class.as)
 	ctx, cancel := context.WithTimeout(ctx, p.up.cluster.Config().ConnectTimeout.Std())
 	defer cancel()
 	b, err := dialBackend(ctx, p.up.cluster, p.endpoint, w.class, user, password)
@@ -388,6 +384,7 @@ func (p *pool) dial(ctx context.Context, w *want) (*backend, error) {
 		p.wake(nil)
 		return nil, err
 	}
+	b.user, b.password = user, password
 	b.pool, b.opened = p, p.up.host.Now()
 	p.up.mode.Store(uint32(b.mode))
 	p.up.dials.Inc()
@@ -414,7 +411,11 @@ func (p *pool) worn(b *backend, now time.Time) bool {
 		return true
 	default:
 	}
-	limits := &p.up.block().Pool
+	block := p.up.block()
+	if user, password := block.login(b.class.as); user != b.user || password != b.password {
+		return true // the account changed
+	}
+	limits := &block.Pool
 	return limits.Lifetime > 0 && now.Sub(b.opened) > limits.Lifetime.Std()
 }
 
@@ -474,11 +475,7 @@ func (p *pool) trim(now time.Time) {
 func (u *upstream) cancel(ctx context.Context, b *backend, how string) error {
 	ctx, cancel := context.WithTimeout(ctx, u.cluster.Config().ConnectTimeout.Std())
 	defer cancel()
-	block := u.block()
-	user, password := block.User, block.Password.Value()
-	if b.class.as != nil {
-		user, password = b.class.as.User, b.class.as.Password.Value()
-	}
+	user, password := u.block().login(b.class.as)
 	control, err := dialBackend(ctx, u.cluster, b.pool.endpoint, class{collation: wire.CollationUTF8MB4}, user, password)
 	if err != nil {
 		return err

@@ -56,6 +56,14 @@ type ClusterBlock struct {
 	Failover Failover      `yaml:"failover" doc:"What happens to statements while no endpoint can take them."`
 }
 
+// login is the account that a connection is opened with: a user's own, or the cluster's.
+func (b *ClusterBlock) login(as *Credentials) (user, password string) {
+	if as != nil {
+		return as.User, as.Password.Value()
+	}
+	return b.User, b.Password.Value()
+}
+
 // Failover bounds the wait for an endpoint: a failover passes as a pause.
 type Failover struct {
 	Wait    config.Duration `yaml:"wait" doc:"How long a statement waits for an endpoint that can take it; 0: not at all." default:"10s"`

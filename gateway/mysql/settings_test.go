@@ -142,3 +142,20 @@ func TestPositions(t *testing.T) {
 		}
 	}
 }
+
+func TestOwnNumber(t *testing.T) {
+	s := &session{id: 7}
+	for sql, want := range map[string]string{
+		"SELECT CONNECTION_ID()":                         "SELECT 7 AS `CONNECTION_ID()`",
+		"select 1, connection_id ( ), 2":                 "select 1, 7, 2",
+		"SELECT CONNECTION_ID(), connection_id() FROM t": "SELECT 7 AS `CONNECTION_ID()`, 7 FROM t",
+		"SELECT 'CONNECTION_ID()'":                       "",
+		"KILL connection_id":                             "",
+		"SELECT CONNECTION_ID() AS x;":                   "SELECT 7 AS x;",
+		"SELECT * FROM p WHERE id = CONNECTION_ID()":     "SELECT * FROM p WHERE id = 7",
+	} {
+		if got := s.ownNumber(sql); got != want {
+			t.Errorf("%s: %q, want %q", sql, got, want)
+		}
+	}
+}

@@ -115,6 +115,9 @@ func (s *session) prepare(raw, body []byte, seq byte) error {
 		return fault(codeTooManyPrepared, stateSyntax, "Can't create more than max_prepared_stmt_count statements (current value: %d)", maxPrepared)
 	}
 	sql := string(body[1:])
+	if own := s.ownNumber(sql); own != "" {
+		sql, raw, body = own, nil, append([]byte{body[0]}, own...)
+	}
 	e, err := s.analyse(sql)
 	if err != nil {
 		return err

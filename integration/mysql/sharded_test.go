@@ -1,0 +1,143 @@
+package mysql
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sort"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	driver "github.com/go-sql-driver/mysql"
+
+	"github.com/sidewire/sidewire/integration/servers"
+)
+
+const orderRules = `
+databaseName: shop
+dataSources:
+  ds_0: {cluster: maria, database: shop_0}
+  ds_1: {cluster: other, database: shop_1}
+rules:
+- !SHARDING
+  tables:
+    t_order:
+      actualDataNodes: ds_${0..1}.t_order_${0..1}
+      databaseStrategy:
+        standard: {shardingColumn: user_id, shardingAlgorithmName: by_user}
+      tableStrategy:
+        standard: {shardingColumn: order_id, shardingAlgorithmName: by_order}
+    t_note:
+      actualDataNodes: ds_${0..1}.t_note
+      databaseStrategy:
+        standard: {shardingColumn: user_id, shardingAlgorithmName: by_user}
+      keyGenerateStrategy: {column: id, keyGeneratorName: snow}
+  shardingAlgorithms:
+    by_user: {type: INLINE, props: {algorithm-expression: "ds_${user_id % 2}"}}
+    by_order: {type: MOD, props: {sharding-count: 2}}
+  keyGenerators:
+    snow: {type: SNOWFLAKE}
+`
+
+// lines is an answer without the order that nobody asked for.
+func lines(answer string) string {
+	l := strings.Split(answer, "\n")
+	if len(l) > 1 && !strings.HasPrefix(answer, "error") {
+		sort.Strings(l[1:])
+	}
+	return strings.Join(l, "\n")
+}
+
+// A virtual database over a MariaDB and a MySQL answers as one database does, in text and prepared, inside transactions
+// and outside.
+func TestShardedAnswersAsOne(t *testing.T) {
+	maria, other := servers.MariaDB(t), servers.MySQL(t)
+	for i, db := range []*servers.MySQLServer{maria, other} {
+		root := session(t, db.AdminDSN(""))
+		for _, name := range []string{fmt.Sprintf("shop_%d", i), "shop_whole"} {
+			mustExec(t, root, "DROP DATABASE IF EXISTS "+name)
+			mustExec(t, root, "CREATE DATABASE "+name)
+		}
+	}
+	rules := filepath.Join(t.TempDir(), "shop.yaml")
+	if err := os.WriteFile(rules, []byte(orderRules), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	addr := "127.0.0.1:" + strconv.Itoa(servers.Port(t))
+	side := servers.StartSidewire(t, fmt.Sprintf(`
+listeners:
+  - {name: sql, address: %q, mysql: {users: [{name: app, password: local}], databases: [shop]}}
+databases:
+  - {name: shop, file: %q}
+clusters:
+  - {name: maria, mysql: {user: %s, password: %s, pool: {max: 4}}, endpoints: [%q]}
+  - {name: other, mysql: {user: %s, password: %s, pool: {max: 4}}, endpoints: [%q]}
+`, addr, rules, maria.User, maria.Password, maria.Addr, other.User, other.Password, other.Addr))
+	through, whole := session(t, "app:local@tcp("+addr+")/shop"), session(t, maria.DSN("shop_whole"))
+	ctx := deadline(t, 90*time.Second)
+	both := func(statement string, args ...any) {
+		t.Helper()
+		a, b := lines(show(ctx, through, statement, args...)), lines(show(ctx, whole, statement, args...))
+		if a != b {
+			t.Errorf("%s %v\nthrough sidewire: %s\none database: %s", statement, args, a, b)
+		}
+	}
+	both("CREATE TABLE t_order (order_id BIGINT PRIMARY KEY, user_id INT, v VARCHAR(50), amount DECIMAL(10,2))")
+	both("INSERT INTO t_order (order_id, user_id, v, amount) VALUES (1,1,'a',1.5),(2,2,'b',2.5),(3,1,'c',3),(4,2,'d',NULL),(5,5,'e',5)")
+	for i := 10; i < 40; i++ {
+		both("INSERT INTO t_order (order_id, user_id, v, amount) VALUES (?, ?, ?, ?)", i, i%7, fmt.Sprint("v", i), fmt.Sprintf("%d.25", i))
+	}
+	reads := func() {
+		both("SELECT * FROM t_order WHERE user_id = 1 AND order_id = 3")
+		both("SELECT v, amount FROM t_order WHERE user_id = ? AND order_id = ?", 2, 4)
+		both("SELECT order_id, v FROM t_order")
+		both("SELECT COUNT(*), SUM(amount), MAX(order_id), MIN(user_id) FROM t_order")
+		both("SELECT COUNT(*), SUM(amount) FROM t_order WHERE order_id > ?", 12)
+		both("SELECT order_id FROM t_order WHERE user_id IN (1, 2, 3)")
+		both("SELECT order_id FROM t_order WHERE user_id IN (?, ?)", 1, 4)
+		both("SELECT order_id FROM t_order ORDER BY order_id DESC LIMIT 3")
+		both("SELECT user_id, COUNT(*) FROM t_order GROUP BY user_id ORDER BY user_id")
+	}
+	reads()
+	both("UPDATE t_order SET v = 'all' WHERE order_id < ?", 20)
+	both("DELETE FROM t_order WHERE user_id = 5")
+	reads()
+	for _, end := range []string{"ROLLBACK", "COMMIT"} {
+		both("BEGIN")
+		both("UPDATE t_order SET amount = 100 WHERE user_id = 1")
+		both("SAVEPOINT s")
+		both("INSERT INTO t_order (order_id, user_id, v) VALUES (100, 1, 'x'), (101, 2, 'y')")
+		both("ROLLBACK TO s")
+		reads()
+		both(end)
+		reads()
+	}
+	duplicate := func() {
+		_, err := through.ExecContext(ctx, "INSERT INTO t_order (order_id, user_id, v) VALUES (200, 2, 'new'), (3, 1, 'there already')")
+		var e *driver.MySQLError
+		if !errors.As(err, &e) || e.Number != 1062 {
+			t.Errorf("a duplicate key ended with %v", err)
+		}
+		both("SELECT COUNT(*) FROM t_order") // the shard that took its row gave it back
+	}
+	duplicate()
+	mustExec(t, through, "BEGIN")
+	duplicate()
+	mustExec(t, through, "COMMIT")
+
+	mustExec(t, through, "CREATE TABLE t_note (id BIGINT PRIMARY KEY, user_id INT, v VARCHAR(50))")
+	r, err := through.ExecContext(ctx, "INSERT INTO t_note (user_id, v) VALUES (?, ?)", 3, "made")
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, _ := r.LastInsertId()
+	if got := show(ctx, through, "SELECT id = LAST_INSERT_ID(), id FROM t_note WHERE user_id = 3"); got != fmt.Sprintf("id = LAST_INSERT_ID(),id\n1,%d", id) || id < 1<<40 {
+		t.Errorf("key %d, then %q", id, got)
+	}
+	if t.Failed() {
+		t.Logf("sidewire's log:\n%s", side.LogTail())
+	}
+}
