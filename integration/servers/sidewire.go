@@ -49,8 +49,9 @@ func buildSidewire(into string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("looking for the main module: %w", err)
 	}
-	// This module's folder lies in the main one's, where the binary is built with its own versions of what it depends on.
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", into, "./cmd/sidewire")
+	// This module's folder lies in the main one's, where the binary is built with its own versions of what it depends on, as
+	// `make build` does.
+	build := exec.Command("go", "build", "-trimpath", "-tags=disable_pgv,grpcnotrace", "-ldflags=-s -w", "-o", into, "./cmd/sidewire")
 	build.Dir = filepath.Dir(filepath.Dir(string(mod)))
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building sidewire: %w\n%s", err, out)
