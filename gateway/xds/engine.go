@@ -34,6 +34,12 @@ var order = []string{ClusterType, EndpointType, SecretType, ExtensionType, Runti
 // Requested Resource Does Not Exist").
 const absence = 15 * time.Second
 
+// Delays of a NACK for a version that was rejected before.
+const (
+	nackDelay    = time.Second
+	maxNackDelay = 30 * time.Second
+)
+
 // maxDetail bounds what a NACK says; servers log it and some put it into headers.
 const maxDetail = 4 << 10
 
@@ -80,6 +86,11 @@ type kind struct {
 	told    map[string]bool // names that the server knows to be wanted
 	pending map[string]time.Time
 	due     bool // subscriptions changed since the last request
+	// A server that answers a NACK with the same version at once would be answered, and answer, without end.
+	nacked string        // the version that was rejected last
+	again  int           // how often it came since
+	late   proto.Message // a NACK that waits
+	lateAt time.Time
 }
 
 // held is a resource that was accepted.
@@ -103,6 +114,7 @@ func NewEngine(node *corev3.Node, delta bool, sink Sink) *Engine {
 
 func (k *kind) reset() {
 	k.nonce, k.asked, k.told, k.pending, k.due = "", false, make(map[string]bool), make(map[string]time.Time), true
+	k.nacked, k.again, k.late = "", 0, nil
 }
 
 // Connected begins a stream: everything wanted is asked for again, with the versions that are held.
@@ -118,6 +130,7 @@ func (e *Engine) Connected(now time.Time) {
 func (e *Engine) Disconnected() {
 	e.streamed, e.out = false, nil
 	for _, k := range e.types {
+		k.late = nil
 		k.pending = make(map[string]time.Time)
 	}
 }
@@ -237,10 +250,21 @@ func (e *Engine) Receive(r *discoveryv3.DiscoveryResponse, now time.Time) error 
 	}
 	wrong := b.apply(e.sink, e.absent(k, b))
 	k.nonce, k.answered = r.Nonce, true
+	k.late = nil
 	if wrong == nil {
-		k.version = r.VersionInfo
+		k.version, k.nacked, k.again = r.VersionInfo, "", 0
+		e.request(k, nil)
+		return nil
 	}
 	e.request(k, wrong)
+	if k.nacked != r.VersionInfo {
+		k.nacked, k.again = r.VersionInfo, 0
+		return nil
+	}
+	last := len(e.out) - 1
+	k.late, k.lateAt = e.out[last], now.Add(min(nackDelay<<min(k.again, 10), maxNackDelay))
+	e.out = e.out[:last]
+	k.again++
 	return nil
 }
 
@@ -428,6 +452,9 @@ func (e *Engine) Next() time.Time {
 		for _, h := range k.held {
 			earlier(h.expires)
 		}
+		if k.late != nil {
+			earlier(k.lateAt)
+		}
 	}
 	return next
 }
@@ -436,6 +463,9 @@ func (e *Engine) Next() time.Time {
 func (e *Engine) Tick(now time.Time) {
 	for _, url := range order {
 		k := e.types[url]
+		if k.late != nil && !k.lateAt.After(now) && e.streamed {
+			e.out, k.late = append(e.out, k.late), nil
+		}
 		var gone []string
 		for name, h := range k.held {
 			if !h.expires.IsZero() && !h.expires.After(now) {

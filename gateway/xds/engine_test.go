@@ -158,6 +158,31 @@ func TestAckAndNack(t *testing.T) {
 	s.want(t, map[string]string{"Cluster/x": "2", "Cluster/y": "2"})
 }
 
+// A server that sends a rejected version again at once is answered ever more slowly, and a new version at once.
+func TestRepeatedNacksSlowDown(t *testing.T) {
+	e, _, _ := begin(t, false)
+	send := func(version string) int {
+		t.Helper()
+		return len(sotw(t, e, &discoveryv3.DiscoveryResponse{TypeUrl: ClusterType, VersionInfo: version, Nonce: "a", Resources: clusters(t, "bad")}))
+	}
+	if n := send("1"); n != 1 {
+		t.Errorf("%d answers to a first bad version", n)
+	}
+	if n := send("1"); n != 0 {
+		t.Errorf("%d answers at once to the same again", n)
+	}
+	if next := e.Next(); !next.Equal(start.Add(time.Second)) {
+		t.Errorf("next look at %v", next)
+	}
+	e.Tick(start.Add(time.Second))
+	if out := e.Flush(start); len(out) != 1 || errorDetail(out[0]) == "" {
+		t.Errorf("late answer is %v", out)
+	}
+	if n := send("2"); n != 1 {
+		t.Errorf("%d answers to a new bad version", n)
+	}
+}
+
 // Rule 3: listeners and clusters are asked for by an empty list, which is a wildcard; a type that was asked for by name gets
 // an empty list only to unsubscribe, and none at all before it was named.
 func TestWildcardAndUnsubscribe(t *testing.T) {

@@ -12,6 +12,8 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	"go.yaml.in/yaml/v3"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -89,11 +91,12 @@ func WriteListener(body map[string]any, databases []string) (*listenerv3.Listene
 // WriteDatabase is one entry of `databases:`.
 func WriteDatabase(body map[string]any) (*corev3.TypedExtensionConfig, error) {
 	name, _ := body["name"].(string)
-	config, err := own(ownDatabase, body)
+	text, err := yaml.Marshal(body) // as text: a Struct has no place for the tags of rules
 	if err != nil {
 		return nil, fmt.Errorf("database %q: %w", name, err)
 	}
-	return &corev3.TypedExtensionConfig{Name: name, TypedConfig: config}, nil
+	value := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), string(text))
+	return &corev3.TypedExtensionConfig{Name: name, TypedConfig: &anypb.Any{TypeUrl: prefix + ownDatabase, Value: value}}, nil
 }
 
 // WriteCluster is one entry of `clusters:`. Its endpoints travel by themselves, so that they can change alone.

@@ -173,7 +173,7 @@ func TestFolderReachesSidecars(t *testing.T) {
 		t.Run(fmt.Sprintf("delta %v", delta), func(t *testing.T) {
 			dir := t.TempDir()
 			write(t, filepath.Join(dir, "common.yaml"), common)
-			write(t, filepath.Join(dir, "atlas.sharding.yaml"), "pages: 5\nrules: {a: 1}\n")
+			write(t, filepath.Join(dir, "atlas.sharding.yaml"), "pages: 5\n")
 			write(t, filepath.Join(dir, "shop", "more.yaml"), `listeners: [{name: b, address: "127.0.0.1:101", tcp: {cluster: c, databases: [atlas]}}]`)
 			_, at := serve(t, dir, "127.0.0.1:0", "")
 			all := follow(t, "other", xds.Server{Address: at, Delta: delta})
@@ -193,11 +193,13 @@ func TestFolderReachesSidecars(t *testing.T) {
 			if e := c.Endpoints[1]; e.Zone != "z" || e.Weight != 3 || e.Role != "primary" || e.Metadata["k"] != "v" {
 				t.Errorf("endpoint %+v", e)
 			}
-			if b := s.Resource("databases", "atlas").Value.(*book); b.Pages != 5 || b.Rules["a"] != 1 {
+			if b := s.Resource("databases", "atlas").Value.(*book); b.Rules["pages"] != 5 {
 				t.Errorf("database %+v", b)
 			}
 			write(t, filepath.Join(dir, "atlas.sharding.yaml"), "pages: 6\n")
-			all.until(t, "changed rules", func(s *config.Snapshot) bool { return s.Resource("databases", "atlas").Value.(*book).Pages == 6 })
+			all.until(t, "changed rules", func(s *config.Snapshot) bool {
+				return s.Resource("databases", "atlas").Value.(*book).Rules["pages"] == 6
+			})
 			write(t, filepath.Join(dir, "common.yaml"), strings.Replace(common, "connections: 7", "connectoins: 8", 1))
 			write(t, filepath.Join(dir, "shop", "more.yaml"), `listeners: [{name: d, address: "127.0.0.1:101", tcp: {cluster: c}}]`)
 			write(t, filepath.Join(dir, "common.yaml"), strings.Replace(common, "connections: 7", "connections: 9", 1))

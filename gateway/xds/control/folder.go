@@ -128,8 +128,8 @@ func read(path string, language config.Language, entries map[string][]entry) (*c
 	if node == nil {
 		return nil, nil
 	}
-	var top map[string]any
-	if err := node.Decode(&top); err != nil {
+	top, err := lifted(node)
+	if err != nil {
 		return nil, []config.Problem{config.Path(path).Problem("%v", err)}
 	}
 	for key := range top {
@@ -145,9 +145,7 @@ func read(path string, language config.Language, entries map[string][]entry) (*c
 		return nil, problems
 	}
 	for _, list := range lists {
-		all, _ := top[list].([]any)
-		for i, e := range all {
-			body, _ := e.(map[string]any)
+		for i, body := range top[list] {
 			if err := inline(path, body); err != nil {
 				return nil, []config.Problem{config.Path(path+": "+string(config.Path(list).Index(i))).Problem("%v", err)}
 			}
@@ -155,6 +153,26 @@ func read(path string, language config.Language, entries map[string][]entry) (*c
 		}
 	}
 	return m, nil
+}
+
+// lifted is a file's lists, their entries as trees.
+func lifted(top *yaml.Node) (map[string][]map[string]any, error) {
+	out := make(map[string][]map[string]any)
+	for i := 0; i+1 < len(top.Content); i += 2 {
+		list := top.Content[i].Value
+		out[list] = nil
+		for _, item := range top.Content[i+1].Content {
+			for item.Kind == yaml.AliasNode {
+				item = item.Alias
+			}
+			body, err := xds.Tree(item)
+			if err != nil {
+				return nil, err
+			}
+			out[list] = append(out[list], body)
+		}
+	}
+	return out, nil
 }
 
 // standIns is the world as decoding may ask for it here: environment and secret files are the sidecars', so that any answer
@@ -199,7 +217,7 @@ func withoutTLS(top *yaml.Node, env *config.Env) (problems []config.Problem) {
 	return problems
 }
 
-// inline puts the rule file that a database names into the entry: a sidecar does not have the folder.
+// inline puts the rule file that a database names under the entry's `rules:`: a sidecar does not have the folder.
 func inline(path string, body map[string]any) error {
 	name, ok := body["file"].(string)
 	if !ok {
@@ -212,16 +230,12 @@ func inline(path string, body map[string]any) error {
 	if err != nil {
 		return err
 	}
-	var content map[string]any
-	if err := yaml.Unmarshal(text, &content); err != nil {
-		return fmt.Errorf("reading %s: %w", name, err)
+	content, problems := config.Parse(text)
+	if len(problems) > 0 {
+		return fmt.Errorf("reading %s: %w", name, config.Problems(problems))
 	}
 	delete(body, "file")
-	for k, v := range content {
-		if _, has := body[k]; !has {
-			body[k] = v
-		}
-	}
+	body["rules"] = content
 	return nil
 }
 
