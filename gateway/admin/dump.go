@@ -123,7 +123,7 @@ func (d *dumped) add(k resourceKind) {
 	if d.wanted != k.dynamic {
 		out[k.static] = static
 	}
-	if d.wanted != k.static && (len(dynamic) > 0 || d.wanted == k.dynamic) {
+	if (d.wanted != k.static || k.static == k.field) && (len(dynamic) > 0 || d.wanted == k.dynamic) {
 		out[k.dynamic] = dynamic
 	}
 	d.configs = append(d.configs, out)
