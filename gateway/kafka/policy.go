@@ -3,6 +3,7 @@ package kafka
 import (
 	"path"
 	"regexp"
+	"regexp/syntax"
 	"slices"
 	"strings"
 	"time"
@@ -204,12 +205,68 @@ func (v *Virtual) down(k kind, real string) (string, bool) {
 	return name, ok
 }
 
-// pattern keeps a client's regular expression inside the prefix.
+// pattern keeps a client's regular expression inside the prefix. Brokers match a name as a whole, so ^ holds where a name
+// begins; behind the prefix it never would. What does not parse goes on for the broker to refuse.
 func (v *Virtual) pattern(re string) string {
 	if v == nil {
 		return re
 	}
-	return regexp.QuoteMeta(v.Prefix) + "(?:" + re + ")"
+	if parsed, err := syntax.Parse(re, syntax.Perl); err == nil {
+		re = atBegin(parsed).String()
+	}
+	return "^" + regexp.QuoteMeta(v.Prefix) + "(?:" + re + ")"
+}
+
+// atBegin is re without assertions of the text's begin, as it matches where the text begins.
+func atBegin(re *syntax.Regexp) *syntax.Regexp {
+	if !asserts(re) {
+		return re
+	}
+	switch re.Op {
+	case syntax.OpBeginText, syntax.OpBeginLine:
+		return &syntax.Regexp{Op: syntax.OpEmptyMatch}
+	case syntax.OpAlternate, syntax.OpCapture, syntax.OpQuest:
+		out := *re
+		out.Sub = make([]*syntax.Regexp, len(re.Sub))
+		for i, sub := range re.Sub {
+			out.Sub[i] = atBegin(sub)
+		}
+		return &out
+	case syntax.OpConcat:
+		rest := &syntax.Regexp{Op: syntax.OpConcat, Flags: re.Flags, Sub: re.Sub[1:]}
+		if len(re.Sub) == 1 {
+			return atBegin(re.Sub[0])
+		}
+		whole := &syntax.Regexp{Op: syntax.OpConcat, Flags: re.Flags, Sub: []*syntax.Regexp{atBegin(re.Sub[0]), later(rest)}}
+		if !asserts(rest) || !nullable(re.Sub[0]) {
+			return whole
+		}
+		// What stands before may match nothing, and then the rest is at the begin: .*^x is x, not .*x.
+		return &syntax.Regexp{Op: syntax.OpAlternate, Flags: re.Flags, Sub: []*syntax.Regexp{whole, atBegin(rest)}}
+	}
+	return later(re)
+}
+
+// later is re where the text's begin has gone by: what asserts it never matches.
+func later(re *syntax.Regexp) *syntax.Regexp {
+	if re.Op == syntax.OpBeginText || re.Op == syntax.OpBeginLine {
+		return &syntax.Regexp{Op: syntax.OpNoMatch}
+	}
+	out := *re
+	out.Sub = make([]*syntax.Regexp, len(re.Sub))
+	for i, sub := range re.Sub {
+		out.Sub[i] = later(sub)
+	}
+	return &out
+}
+
+func asserts(re *syntax.Regexp) bool {
+	return re.Op == syntax.OpBeginText || re.Op == syntax.OpBeginLine || slices.ContainsFunc(re.Sub, asserts)
+}
+
+func nullable(re *syntax.Regexp) bool {
+	compiled, err := regexp.Compile("^(?:" + re.String() + ")$")
+	return err == nil && compiled.MatchString("")
 }
 
 // faultFor draws a fault for a request; nil for none.

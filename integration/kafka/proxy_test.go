@@ -231,3 +231,34 @@ func TestBigRecordsAreSpliced(t *testing.T) {
 		pause(ctx, 20*time.Millisecond)
 	}
 }
+
+// Groups whose brokers assign (KIP-848), plain and in a virtual cluster, and share groups, whose fetches name brokers in a plain
+// array (trap 32).
+func TestNewKindsOfGroups(t *testing.T) {
+	leak.Check(t)
+	c := fake(t, kfake.NumBrokers(2), kfake.SeedTopics(3, "orders", "a.orders"))
+	c.SetGroupConfigs("sharers", map[string]string{"share.auto.offset.reset": "earliest"})
+	plain := start(t, c.ListenAddrs(), "", "", "")
+	virtual := start(t, c.ListenAddrs(), `brokers: {ports: PORTS}, virtual: {prefix: "a."}`, "", "")
+	ctx := within(t, 40*time.Second)
+	for _, p := range []*proxy{plain, virtual} {
+		produce(t, ctx, client(t, p.addr), "orders", 100, 10)
+		cons := client(t, p.addr, kgo.ConsumeTopics("orders"), kgo.ConsumerGroup("new"), kgo.ServerSideBalancer(), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+		consume(t, ctx, cons, 100)
+		regex := client(t, p.addr, kgo.ConsumeTopics("^ord.*$"), kgo.ConsumeRegex(), kgo.ConsumerGroup("regex"), kgo.ServerSideBalancer(), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+		consume(t, ctx, regex, 100)
+	}
+	share := client(t, plain.addr, kgo.ConsumeTopics("orders"), kgo.ShareGroup("sharers"), kgo.FetchMaxWait(200*time.Millisecond))
+	stop, done := context.WithCancel(ctx)
+	moved := make(chan struct{})
+	go func() {
+		defer close(moved)
+		for stop.Err() == nil { // so that fetches have to tell where partitions went
+			pause(stop, time.Second)
+			c.ShufflePartitionLeaders()
+		}
+	}()
+	consume(t, ctx, share, 100)
+	done()
+	<-moved
+}
