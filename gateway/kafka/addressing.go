@@ -31,6 +31,7 @@ type door struct {
 
 	config   atomic.Pointer[config.Listener]
 	accounts accounts
+	quotas   quotas
 
 	live   sync.Mutex // guards lives
 	lives  map[*session]struct{}
@@ -98,7 +99,7 @@ func (d *door) revoke() {
 	defer d.live.Unlock()
 	for s := range d.lives {
 		if s.revoked(d.block()) {
-			d.host.Log().Info("Kafka user revoked", "listener", d.name, "client", s.client.Client(), "user", s.user.Name)
+			d.host.Log().Info("Kafka user revoked", "listener", d.name, "client", s.client.Client(), "user", s.userName())
 			s.down.Interrupt()
 		}
 	}

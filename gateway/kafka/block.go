@@ -27,6 +27,7 @@ type ListenerBlock struct {
 	Rules          []Rule   `yaml:"rules" doc:"What clients may do, by user, API, topic, group and transactional id. The first rule that applies decides."`
 	Virtual        *Virtual `yaml:"virtual" doc:"Show a part of the cluster as a cluster of its own."`
 	Faults         []Fault  `yaml:"faults" doc:"Errors and delays made on purpose, for tests. The first that applies hits."`
+	Quotas         []Quota  `yaml:"quotas" doc:"What clients may move a second. The first that applies rules."`
 	Rack           string   `yaml:"rack" doc:"Where the clients are: filled into fetches that name no rack, and preferred for bootstrap."`
 
 	Topics *TopicFigures `yaml:"topics" doc:"Count bytes, records and errors by topic and lag by group. Bodies are then walked instead of passed unseen."`

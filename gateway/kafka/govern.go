@@ -153,9 +153,12 @@ func (s sight) TopicID(id [16]byte) bool {
 func (s sight) Group(real string) (string, bool) { return s.block.Virtual.down(kindGroup, real) }
 func (s sight) Txn(real string) (string, bool)   { return s.block.Virtual.down(kindTxn, real) }
 
+// userName is who the client proved to be; both goroutines ask.
 func (s *session) userName() string {
-	if s.sasl != nil && s.sasl.user != nil {
-		return s.sasl.user.Name
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.user != nil {
+		return s.user.Name
 	}
 	return ""
 }

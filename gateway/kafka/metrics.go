@@ -14,14 +14,15 @@ type metrics struct {
 	listener string
 	apis     [kafka.Keys]atomic.Pointer[apiMetrics]
 
-	sessions *telemetry.Gauge
-	spliced  *telemetry.Counter
-	local    *telemetry.Counter
-	failed   *telemetry.Counter
-	denied   *telemetry.Counter
-	refused  *telemetry.Counter
-	faults   *telemetry.Counter
-	farOut   *telemetry.Counter
+	sessions  *telemetry.Gauge
+	spliced   *telemetry.Counter
+	local     *telemetry.Counter
+	failed    *telemetry.Counter
+	denied    *telemetry.Counter
+	refused   *telemetry.Counter
+	faults    *telemetry.Counter
+	farOut    *telemetry.Counter
+	throttled *telemetry.Histogram
 }
 
 type apiMetrics struct {
@@ -33,14 +34,15 @@ type apiMetrics struct {
 func newMetrics(r *telemetry.Registry, name string) *metrics {
 	return &metrics{
 		registry: r, listener: name,
-		sessions: r.Gauge("sidewire_kafka_sessions", "Client connections with a broker behind them.", "listener", name),
-		spliced:  r.Counter("sidewire_kafka_spliced_bytes_total", "Bytes moved inside the kernel without being copied.", "listener", name),
-		local:    r.Counter("sidewire_kafka_local_answers_total", "Requests that sidewire answered itself.", "listener", name),
-		refused:  r.Counter("sidewire_kafka_refused_requests_total", "Requests that a rule, a virtual cluster or a fault answered with an error.", "listener", name),
-		faults:   r.Counter("sidewire_kafka_faults_total", "Requests that were hit by a configured fault.", "listener", name),
-		farOut:   r.Counter("sidewire_kafka_out_of_rack_bytes_total", "Bytes of Fetch responses from brokers in another rack.", "listener", name),
-		denied:   r.Counter("sidewire_kafka_failed_authentications_total", "Clients that could not prove who they are.", "listener", name),
-		failed:   r.Counter("sidewire_kafka_failed_sessions_total", "Sessions that a fault ended.", "listener", name),
+		sessions:  r.Gauge("sidewire_kafka_sessions", "Client connections with a broker behind them.", "listener", name),
+		spliced:   r.Counter("sidewire_kafka_spliced_bytes_total", "Bytes moved inside the kernel without being copied.", "listener", name),
+		local:     r.Counter("sidewire_kafka_local_answers_total", "Requests that sidewire answered itself.", "listener", name),
+		refused:   r.Counter("sidewire_kafka_refused_requests_total", "Requests that a rule, a virtual cluster or a fault answered with an error.", "listener", name),
+		faults:    r.Counter("sidewire_kafka_faults_total", "Requests that were hit by a configured fault.", "listener", name),
+		throttled: r.Histogram("sidewire_kafka_throttle_seconds", "How long clients over their quota were told to wait.", telemetry.OperationBounds, "listener", name),
+		farOut:    r.Counter("sidewire_kafka_out_of_rack_bytes_total", "Bytes of Fetch responses from brokers in another rack.", "listener", name),
+		denied:    r.Counter("sidewire_kafka_failed_authentications_total", "Clients that could not prove who they are.", "listener", name),
+		failed:    r.Counter("sidewire_kafka_failed_sessions_total", "Sessions that a fault ended.", "listener", name),
 	}
 }
 

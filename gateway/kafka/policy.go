@@ -86,6 +86,17 @@ func (b *ListenerBlock) checkPolicy(at config.Path) (problems []config.Problem) 
 			problems = append(problems, fault.Problem("expected a code, a delay or both"))
 		}
 	}
+	for i, q := range b.Quotas {
+		quota := at.Field("quotas").Index(i)
+		problems = append(problems, checkPatterns(q.Users, quota.Field("users"))...)
+		problems = append(problems, checkPatterns(q.Clients, quota.Field("client_ids"))...)
+		if q.Produce == 0 && q.Fetch == 0 {
+			problems = append(problems, quota.Problem("expected produce_rate, fetch_rate or both"))
+		}
+		if len(q.Users) > 0 && b.Authentication != authTerminate {
+			problems = append(problems, quota.Field("users").Problem("users are known with authentication: terminate only"))
+		}
+	}
 	if v := b.Virtual; v != nil {
 		if v.Prefix == "" {
 			problems = append(problems, at.Field("virtual").Field("prefix").Problem("is missing"))

@@ -81,11 +81,7 @@ func (s *session) finish(e *kafka.Inflight, size int64) {
 func (s *session) log(access *telemetry.AccessLog, e *kafka.Inflight, size int64, took time.Duration) {
 	entry := telemetry.Entry{Time: time.Unix(0, e.Started), Listener: s.door.name, Protocol: name, Session: s.client.ID, Client: s.client.Client(),
 		Operation: kafka.Name(e.Key), Target: s.door.block().Cluster, Endpoint: s.target, Duration: took, Upstream: took, BytesOut: size}
-	s.mu.Lock()
-	if s.user != nil {
-		entry.User = s.user.Name
-	}
-	s.mu.Unlock()
+	entry.User = s.userName()
 	access.Log(&entry)
 }
 
@@ -133,7 +129,12 @@ func (s *session) reply(e kafka.Inflight) (int64, error) {
 		return size, s.governed(&e, n, size)
 	case kafka.Rewritten(e.Key, e.Version):
 		return size, s.rewrite(&e, n, size)
-	case kafka.Walked(e.Key, e.Version), s.counted && (e.Key == kafka.Produce || e.Key == kafka.Fetch):
+	case kafka.Walked(e.Key, e.Version), (s.counted || len(s.door.block().Quotas) > 0) && (e.Key == kafka.Produce || e.Key == kafka.Fetch):
+		if b := s.quotaOut.Load(); b != nil && e.Key == kafka.Fetch {
+			now := time.Now()
+			s.hold(now, b.take(size, now))
+		}
+		s.walker.MinThrottle = s.throttle()
 		s.seen.key = e.Key
 		return size, s.walk(&e, n, size)
 	case s.counted && e.Key == kafka.OffsetCommit:

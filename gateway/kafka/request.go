@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/sidewire/sidewire/protocols/kafka"
 )
@@ -115,6 +116,16 @@ func (s *session) request(first bool) error {
 		return errDrain // nothing of this request went to the broker
 	}
 	e := kafka.Inflight{Key: h.Key, Version: h.Version, CorrelationID: h.CorrelationID, Started: s.req.woke.UnixNano()}
+	if len(s.door.block().Quotas) > 0 {
+		s.meter(&h)
+		if err := s.pay(); err != nil {
+			return err
+		}
+		if h.Key == kafka.Produce && s.quotaIn != nil {
+			now := time.Now()
+			s.hold(now, s.quotaIn.take(size, now))
+		}
+	}
 	if s.door.block().governed() {
 		if done, err := s.govern(&h, e); done {
 			return err

@@ -77,6 +77,12 @@ type session struct {
 	far     bool          // the broker is in another rack than the clients
 	ended   chan struct{} // closed when replies have ended
 
+	clientID string // of the last request; request goroutine, as are the next two
+	metered  bool
+	quotaIn  *bucket                // for Produce; nil: none
+	quotaOut atomic.Pointer[bucket] // for Fetch
+	held     atomic.Int64           // when the client's debt is paid, in Unix nanoseconds
+
 	req pump // owned by the request goroutine
 	rep pump // owned by the reply goroutine
 
@@ -110,9 +116,7 @@ func (h *handler) Handle(ctx context.Context, c *listener.Conn) {
 	entry.Endpoint = s.target
 	entry.Duration = d.host.Now().Sub(c.Started)
 	entry.BytesIn, entry.BytesOut = s.req.moved, s.rep.moved
-	if s.user != nil {
-		entry.User = s.user.Name
-	}
+	entry.User = s.userName()
 	if err != nil {
 		entry.Error = err.Error()
 		d.metrics.failed.Inc()

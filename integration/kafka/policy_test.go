@@ -275,3 +275,63 @@ func TestRackIsFilledIn(t *testing.T) {
 		t.Errorf("fetched for rack %q", rack)
 	}
 }
+
+// Trap 28: a client over its quota is told to wait by throttle_time_ms and is held; others are not.
+func TestQuotasThrottle(t *testing.T) {
+	leak.Check(t)
+	c := fake(t, kfake.NumBrokers(1), kfake.SeedTopics(1, "orders"))
+	p := start(t, c.ListenAddrs(), `brokers: {ports: PORTS}, quotas: [{client_ids: ["slow*"], produce_rate: 200kB, fetch_rate: 200kB}]`, "", "")
+	ctx := within(t, 40*time.Second)
+	told := make(chan time.Duration, 1000)
+	send := func(id string) time.Duration {
+		cl := client(t, p.addr, kgo.ClientID(id), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.WithHooks(throttleHook(told)))
+		before := time.Now()
+		for range 10 {
+			if err := cl.ProduceSync(ctx, &kgo.Record{Topic: "orders", Value: make([]byte, 60_000)}).FirstErr(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return time.Since(before)
+	}
+	if took := send("fast"); took > time.Second {
+		t.Errorf("600 kB without a quota took %v", took)
+	}
+	if len(told) > 0 {
+		t.Error("a client without a quota was throttled")
+	}
+	if took := send("slow-1"); took < 1500*time.Millisecond { // 200 kB at once, 400 kB at 200 kB/s, of which the last wait is not seen
+		t.Errorf("600 kB at 200 kB/s took %v", took)
+	}
+	if len(told) == 0 {
+		t.Error("nobody was told to wait")
+	}
+	for len(told) > 0 {
+		<-told
+	}
+	cl := client(t, p.addr, kgo.ClientID("slow-2"), kgo.ConsumeTopics("orders"), kgo.WithHooks(throttleHook(told)))
+	for n := 0; n < 20; {
+		fs := cl.PollFetches(ctx)
+		if err := fs.Err0(); err != nil {
+			t.Fatal(err)
+		}
+		n += fs.NumRecords()
+	}
+	for len(told) == 0 {
+		if ctx.Err() != nil {
+			t.Fatal("a consumer over its quota was not told")
+		}
+		cl.PollFetches(ctx)
+	}
+	if p.figure(t, "sidewire_kafka_throttle_seconds") == 0 {
+		t.Error("no throttle was counted")
+	}
+}
+
+type throttleHook chan time.Duration
+
+func (h throttleHook) OnBrokerThrottle(_ kgo.BrokerMetadata, d time.Duration, _ bool) {
+	select {
+	case h <- d:
+	default:
+	}
+}

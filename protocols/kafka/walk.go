@@ -47,6 +47,8 @@ type Walker struct {
 	// PatchTail makes it overwrite node endpoints in place as well (Brokers must be set). Without it they are only
 	// counted in Endpoints: a caller that holds the whole body rewrites it properly instead.
 	PatchTail bool
+	// MinThrottle, when above zero, is written over a lower throttle_time_ms.
+	MinThrottle int32
 
 	Endpoints int   // node endpoints seen
 	Throttle  int32 // throttle_time_ms
@@ -249,6 +251,10 @@ func (w *Walker) integer(in instr, b []byte) (int, error) {
 	case opInt32:
 		v := int32(binary.BigEndian.Uint32(b))
 		if in.field == fieldThrottle {
+			if v < w.MinThrottle {
+				v = w.MinThrottle
+				binary.BigEndian.PutUint32(b, uint32(v))
+			}
 			w.Throttle = v
 		} else {
 			w.part.Index = v
