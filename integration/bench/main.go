@@ -8,6 +8,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -61,17 +62,17 @@ func run(ctx context.Context, p plan, out string) error {
 		name string
 		run  func(context.Context, *servers.Fleet, plan, *report) error
 	}{{"redis", redisSuite}, {"mysql", mysqlSuite}, {"kafka", kafkaSuite}, {"memory", memorySuite}} {
-		if err := s.run(ctx, fleet, p, r); err != nil {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			return fmt.Errorf("%s: %w", s.name, err)
+		if err = s.run(ctx, fleet, p, r); err != nil {
+			// What was measured before is still worth reading.
+			err = fmt.Errorf("%s: %w", s.name, err)
+			r.note("ended early: %v", err)
+			break
 		}
 	}
 	text := r.markdown()
 	fmt.Print(text)
 	if out == "" {
-		return nil
+		return err
 	}
-	return os.WriteFile(out, []byte(text), 0o644)
+	return errors.Join(err, os.WriteFile(out, []byte(text), 0o644))
 }
