@@ -19,13 +19,14 @@ packages=(
   mariadb-server mariadb-client postgresql-15 redis-server redis-tools     # stores
   haproxy nutcracker pgbouncer                                            # peers
   sysbench kcat prometheus                                                # load, clients, promtool
+  chromium                                                                # looks at the admin interface's page
   default-jre-headless-17-or-newer maven debootstrap                      # what the other parts stand on
 )
 # Each package is known by one file it brings, so that a second run asks neither dpkg nor the network.
 declare -A brings=(
   [mariadb-server]=mariadbd [mariadb-client]=mariadb [postgresql-15]=/usr/lib/postgresql/15/bin/postgres
   [redis-server]=redis-server [redis-tools]=redis-benchmark [haproxy]=haproxy [nutcracker]=nutcracker
-  [pgbouncer]=pgbouncer [sysbench]=sysbench [kcat]=kcat [prometheus]=promtool [maven]=mvn [debootstrap]=debootstrap
+  [pgbouncer]=pgbouncer [sysbench]=sysbench [kcat]=kcat [prometheus]=promtool [chromium]=chromium [maven]=mvn [debootstrap]=debootstrap
   [default-jre-headless-17-or-newer]=java
 )
 

@@ -94,6 +94,10 @@ func New(o Options) *Server {
 	s := &Server{options: o, mux: http.NewServeMux()}
 	metrics := o.Source.Metrics().Handler()
 	s.routes = []route{
+		{path: "/{$}", help: "this process as a page that follows it", open: true, handle: s.asset("index.html", "text/html; charset=utf-8")},
+		{path: "/assets/page.css", help: "of the page", open: true, handle: s.asset("page.css", "text/css; charset=utf-8")},
+		{path: "/assets/page.js", help: "of the page", open: true, handle: s.asset("page.js", "text/javascript; charset=utf-8")},
+		{path: "/live", help: "what the page shows, as JSON", handle: s.live},
 		{path: "/ready", help: "200 while ready for clients, 503 otherwise", open: true, handle: s.ready},
 		{path: "/server_info", help: "version, state, uptime and command line", handle: s.serverInfo},
 		{path: "/config_dump", help: "the configuration in force and what was rejected, secrets redacted; ?resource=, ?name_regex=, ?include_eds", handle: s.configDump},
@@ -259,6 +263,6 @@ func (s *Server) help(w http.ResponseWriter, _ *http.Request) {
 		if r.changes {
 			how = " (POST)"
 		}
-		fmt.Fprintf(w, "  %s%s: %s\n", r.path, how, r.help)
+		fmt.Fprintf(w, "  %s%s: %s\n", strings.TrimSuffix(r.path, "{$}"), how, r.help)
 	}
 }

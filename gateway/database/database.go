@@ -29,6 +29,15 @@ type Source struct {
 	Database string
 }
 
+// Uses are the clusters that hold the database's parts.
+func (d *Database) Uses() []string {
+	var out []string
+	for _, s := range d.Sources {
+		out = append(out, s.Cluster)
+	}
+	return out
+}
+
 // resource is one element of the list, as it is written.
 type resource struct {
 	Name  string `yaml:"name" required:"true"`

@@ -32,6 +32,7 @@ func (s *session) note(e *effect, sql string, prepared bool) {
 	t := &s.told
 	t.Operation, t.Digest, t.Mode, t.Prepared = operationNames[e.verb], e.digest, uint8(s.mode), prepared
 	t.Endpoint, t.Upstream = "", 0
+	s.several = false
 	t.Text = sql
 	if e.loadLocal {
 		t.Text = "" // it lies in the buffer that the file will come through
@@ -43,7 +44,10 @@ func (s *session) note(e *effect, sql string, prepared bool) {
 func (s *session) spent(b *backend) {
 	t := &s.told
 	t.Upstream = max(t.Upstream, b.spent)
-	t.Endpoint = b.pool.endpoint.Address()
+	s.several = s.several || len(s.busy) > 0
+	if t.Endpoint = b.pool.endpoint.Address(); s.several {
+		t.Endpoint = "" // a scatter has no one server
+	}
 	t.System = "mysql"
 	if b.mariaDB {
 		t.System = "mariadb"

@@ -67,6 +67,7 @@ type session struct {
 	newPin    string // the pin that the command that runs added
 	record    bool   // the command is a statement
 	told      telemetry.Statement
+	several   bool // servers worked on it at once
 
 	active atomic.Int64 // when the last command began or ended, in nanoseconds; negative while one runs
 

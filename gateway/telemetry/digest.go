@@ -130,7 +130,8 @@ func (t *digests) evict(table map[uint64]*digest, keep int) {
 
 // DigestView is one form of statements as the admin interface shows it. Times are in seconds.
 type DigestView struct {
-	Listener string    `json:"listener"`
+	Listener string    `json:"listener,omitempty"`
+	Cluster  string    `json:"cluster,omitempty"` // where it is counted, if not at a listener
 	Protocol string    `json:"protocol"`
 	Digest   string    `json:"digest,omitempty"` // hexadecimal; empty: all the forms that there was no room for
 	Text     string    `json:"text"`

@@ -1,0 +1,2 @@
+// Package page looks at the admin interface's page with a browser.
+package page
