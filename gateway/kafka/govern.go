@@ -166,10 +166,13 @@ func (s *session) userName() string {
 // govern decides over one request that is not forwarded as it is. done says that it was dealt with; otherwise it is
 // forwarded unchanged.
 func (s *session) govern(h *kafka.RequestHeader, e kafka.Inflight) (done bool, err error) {
+	if h.Key == kafka.ApiVersions || h.Key == kafka.SASLHandshake || h.Key == kafka.SASLAuthenticate {
+		return false, nil
+	}
 	block := s.door.block()
 	size, n := int64(h.Size)+4, h.Len
 	user := s.userName()
-	whole := governsNames(block, h.Key) || !block.allowedAPI(user, h.Key) || len(block.Faults) > 0 || (block.Rack != "" && h.Key == kafka.Fetch)
+	whole := governsNames(block) || !block.allowedAPI(user, h.Key) || len(block.Faults) > 0 || (block.Rack != "" && h.Key == kafka.Fetch)
 	if !whole {
 		return false, nil
 	}
@@ -197,6 +200,9 @@ func (s *session) govern(h *kafka.RequestHeader, e kafka.Inflight) (done bool, e
 		if _, _, err := s.walkerIn.Step(frame[n:]); err != nil {
 			return true, err
 		}
+	}
+	if s.counted && e.Key == kafka.OffsetCommit {
+		s.noteCommit(e.CorrelationID, e.Version, frame[n:])
 	}
 	acks := int16(-1)
 	if p, ok := req.(*kmsg.ProduceRequest); ok {
@@ -269,9 +275,9 @@ func (s *session) gateProduce(h *kafka.RequestHeader, e kafka.Inflight, block *L
 	return true, s.walkProduce(version, n, size)
 }
 
-// governsNames says whether the names in an API's requests have to be looked at.
-func governsNames(b *ListenerBlock, key int16) bool {
-	return (b.minds(kindTopic) || b.minds(kindGroup) || b.minds(kindTxn)) && key != kafka.ApiVersions && key != kafka.SASLHandshake && key != kafka.SASLAuthenticate
+// governsNames says whether the names in requests have to be looked at.
+func governsNames(b *ListenerBlock) bool {
+	return b.minds(kindTopic) || b.minds(kindGroup) || b.minds(kindTxn)
 }
 
 // mapped says whether a virtual cluster serves an API.

@@ -27,7 +27,8 @@ func (s *session) replies() (err error) {
 		s.down.Interrupt() // the request goroutine may wait for a client that says nothing
 	}()
 	for {
-		if err := s.rep.fill(8); err != nil {
+		// Four bytes and not a header's eight: the answer to a version 0 SASL token may be an empty one.
+		if err := s.rep.fill(4); err != nil {
 			if err == io.EOF {
 				return nil
 			}
@@ -220,6 +221,9 @@ func (s *session) governed(e *kafka.Inflight, n int, size int64) error {
 	out, err := s.show(e, append(s.scratch[:0], frame[:n]...), frame[n:])
 	if err != nil {
 		return err
+	}
+	if s.counted && e.Key == kafka.OffsetCommit {
+		s.committed(e, out[n:])
 	}
 	return s.replace(out, int(size))
 }

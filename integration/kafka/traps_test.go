@@ -397,3 +397,66 @@ func TestAddressesFollowTheCluster(t *testing.T) {
 		pause(ctx, 50*time.Millisecond)
 	}
 }
+
+// Trap 10: after a version 0 handshake, tokens pass without headers, the empty one that ends PLAIN too, and requests follow.
+func TestSASLVersionZeroPassesThrough(t *testing.T) {
+	leak.Check(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	broker := make(chan error, 1)
+	go func() {
+		defer close(broker)
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				for tokens := 0; ; {
+					var size [4]byte
+					if _, err := io.ReadFull(conn, size[:]); err != nil {
+						return
+					}
+					b := make([]byte, binary.BigEndian.Uint32(size[:]))
+					if _, err := io.ReadFull(conn, b); err != nil {
+						return
+					}
+					if tokens > 0 {
+						tokens--
+						conn.Write([]byte{0, 0, 0, 0})
+						continue
+					}
+					key, version := int16(binary.BigEndian.Uint16(b)), int16(binary.BigEndian.Uint16(b[2:]))
+					resp := kmsg.ResponseForKey(key)
+					resp.SetVersion(version)
+					if key == wire.SASLHandshake {
+						tokens = 1
+					}
+					conn.Write(wire.AppendResponse(nil, int32(binary.BigEndian.Uint32(b[4:])), resp))
+				}
+			}()
+		}
+	}()
+	t.Cleanup(func() { l.Close(); <-broker })
+	p := start(t, []string{l.Addr().String()}, "", "", "")
+	r := dial(t, p.addr)
+	shake := kmsg.NewPtrSASLHandshakeRequest()
+	shake.Mechanism = "PLAIN"
+	r.send(wire.AppendRequest(nil, 1, "raw", shake))
+	if correlation, _ := r.next(); correlation != 1 {
+		t.Fatalf("answer %d", correlation)
+	}
+	token := []byte("\x00user\x00password")
+	r.send(append(binary.BigEndian.AppendUint32(nil, uint32(len(token))), token...))
+	var empty [4]byte
+	if _, err := io.ReadFull(r, empty[:]); err != nil || empty != ([4]byte{}) {
+		t.Fatalf("answer to the token: %x, %v", empty, err)
+	}
+	r.send(metadata(2))
+	if correlation, _ := r.next(); correlation != 2 {
+		t.Fatalf("answer %d", correlation)
+	}
+}
