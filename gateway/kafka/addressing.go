@@ -54,6 +54,7 @@ func newDoor(h host.Host, l *config.Listener) (*door, error) {
 	ctx, end := context.WithCancel(context.Background())
 	d := &door{host: h, name: l.Name, address: l.Address, end: end, ended: make(chan struct{}), metrics: newMetrics(h.Metrics(), l.Name),
 		lives: map[*session]struct{}{}, places: map[int32]*place{}, taken: map[string]int32{}, failed: map[int32]bool{}}
+	h.Statements().Source("kafka/"+l.Name, d.metrics.digests)
 	d.config.Store(l)
 	limit := 500
 	if f := d.block().Topics; f != nil {
@@ -336,6 +337,7 @@ func (d *door) own(address string) bool {
 }
 
 func (d *door) close() {
+	d.host.Statements().Source("kafka/"+d.name, nil)
 	d.end()
 	<-d.ended
 }

@@ -57,7 +57,9 @@ func (m *metrics) api(key int16) *apiMetrics {
 		out:      m.registry.Counter("sidewire_kafka_response_bytes_total", "Bytes of responses by API.", labels...),
 		latency:  m.registry.Histogram("sidewire_kafka_request_duration_seconds", "From a request's arrival to its response's.", telemetry.OperationBounds, labels...),
 	}
-	m.apis[key].CompareAndSwap(nil, a)
+	if m.apis[key].CompareAndSwap(nil, a) {
+		m.conventional(kafka.Name(key), a)
+	}
 	return m.apis[key].Load()
 }
 

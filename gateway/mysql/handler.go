@@ -59,6 +59,7 @@ type metrics struct {
 	pins       map[string]*telemetry.Counter
 	pinned     *telemetry.Gauge
 	denied     *telemetry.Counter
+	begun      *telemetry.Counter
 	registry   *telemetry.Registry
 	listener   string
 }
@@ -95,6 +96,8 @@ func newMetrics(r *telemetry.Registry, listener string) metrics {
 		pinTextPrepare, pinHandler, pinXA, pinLongData, pinCursor, pinState} {
 		m.pins[reason] = r.Counter("sidewire_mysql_pins_total", "Sessions bound to their connection, by reason.", "listener", listener, "reason", reason)
 	}
+	m.begun = r.Counter("sidewire_mysql_sessions_total", "Sessions of clients.", "listener", listener)
+	m.envoyStats()
 	return m
 }
 
@@ -141,6 +144,7 @@ func (m *handler) Refuse(c *listener.Conn, why error) {
 func (m *handler) Handle(ctx context.Context, c *listener.Conn) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	m.metrics.begun.Inc()
 	s := newSession(m, c, ctx, cancel)
 	m.mu.Lock()
 	m.sessions[s.id] = s

@@ -87,3 +87,17 @@ func (s *session) Detail(e *telemetry.Entry) {
 		e.Error = err.Message
 	}
 }
+
+// envoyStats shows a listener's counters under the names that Envoy's mysql_proxy has for them.
+func (m *metrics) envoyStats() {
+	at := "mysql." + m.listener + "."
+	m.registry.Stat(at+"sessions", m.begun)
+	m.registry.Stat(at+"login_attempts", m.begun) // a session begins with one
+	m.registry.Stat(at+"login_failures", m.denied)
+	m.registry.Stat(at+"queries_parsed", telemetry.StatFunc(func() (sum int64) {
+		for _, c := range m.statements {
+			sum += c.Value()
+		}
+		return sum
+	}))
+}

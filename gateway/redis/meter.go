@@ -24,7 +24,7 @@ type tally struct {
 	count, failed uint64
 	nanos         int64
 	worst         int64
-	buckets       [24]uint32 // by the binary logarithm of microseconds
+	buckets       [24]uint64 // by the binary logarithm of microseconds
 }
 
 const (
@@ -52,7 +52,7 @@ func (m *meter) answered(n *node, p *pending, clock int64, size int, failed bool
 	if took > t.worst {
 		t.worst = took
 	}
-	t.buckets[min(bits.Len64(uint64(took)/1000), len(t.buckets)-1)]++
+	t.buckets[bucketOf(took)]++
 	if failed {
 		t.failed++
 	}
@@ -71,6 +71,9 @@ func (m *meter) answered(n *node, p *pending, clock int64, size int, failed bool
 		}
 	}
 }
+
+// bucketOf is where a duration is counted.
+func bucketOf(took int64) int { return min(bits.Len64(uint64(took)/1000), len(tally{}.buckets)-1) }
 
 // keyOf returns the first key of a command's text.
 func keyOf(text []byte) []byte {

@@ -105,6 +105,7 @@ func (u *upstream) reading() clusterReading {
 // instrument registers what is read at a scrape.
 func (r *room) instrument() {
 	reg := r.host.Metrics()
+	r.host.Statements().Source(protocolName, r.digests)
 	known := map[[2]string]bool{}
 	var mu sync.Mutex
 	reg.BeforeReading(func() {
@@ -143,6 +144,7 @@ func (r *room) tally(cluster, command string) tally {
 func (r *room) instrumentCommand(cluster, command string) {
 	reg := r.host.Metrics()
 	labels := []string{"cluster", cluster, "command", command}
+	r.conventional(cluster, command)
 	reg.CounterFunc("sidewire_redis_commands_total", "Commands answered by servers.", func() float64 { return float64(r.tally(cluster, command).count) }, labels...)
 	reg.CounterFunc("sidewire_redis_command_errors_total", "Commands that a server answered with an error.", func() float64 { return float64(r.tally(cluster, command).failed) }, labels...)
 	reg.CounterFunc("sidewire_redis_command_seconds_total", "Time from a command's arrival to its reply's, added up.", func() float64 { return float64(r.tally(cluster, command).nanos) / 1e9 }, labels...)
@@ -176,6 +178,7 @@ func (r *room) instrumentCluster(cluster string) {
 }
 
 func (r *room) instrumentGate(gate string) {
+	r.gateStats(gate)
 	reg := r.host.Metrics()
 	get := func(f func(g gateReading) uint64) func() float64 {
 		return func() float64 {

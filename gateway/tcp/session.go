@@ -22,6 +22,7 @@ const chunk = 64 << 10
 
 type handler struct {
 	host host.Host
+	all  *telemetry.Counter
 	in   *telemetry.Counter
 	out  *telemetry.Counter
 
@@ -32,8 +33,12 @@ type handler struct {
 func newHandler(h host.Host, l *config.Listener) *handler {
 	t := &handler{
 		host: h,
+		all:  h.Metrics().Counter("sidewire_tcp_connections_total", "Connections of clients.", "listener", l.Name),
 		in:   h.Metrics().Counter("sidewire_tcp_received_bytes_total", "Bytes from clients.", "listener", l.Name),
 		out:  h.Metrics().Counter("sidewire_tcp_sent_bytes_total", "Bytes to clients.", "listener", l.Name),
+	}
+	for name, c := range map[string]*telemetry.Counter{"downstream_cx_total": t.all, "downstream_cx_rx_bytes_total": t.in, "downstream_cx_tx_bytes_total": t.out} {
+		h.Metrics().Stat("tcp."+l.Name+"."+name, c) // as Envoy calls them
 	}
 	t.block.Store(l.Block.(*ListenerBlock))
 	return t
@@ -54,6 +59,7 @@ func (t *handler) Drain(ctx context.Context) { t.sessions.Wait(ctx) }
 func (t *handler) Close() {}
 
 func (t *handler) Handle(ctx context.Context, c *listener.Conn) {
+	t.all.Inc()
 	t.sessions.Begin()
 	defer t.sessions.End()
 	defer c.Close()

@@ -73,12 +73,7 @@ func (r *Registry) each(visit func(*family, *series)) {
 		s series
 	}
 	var all []pair
-	r.mu.RLock()
-	before := r.before
-	r.mu.RUnlock()
-	for _, f := range before {
-		f()
-	}
+	r.prepare()
 	r.mu.RLock()
 	for _, f := range r.families {
 		for _, s := range f.series {

@@ -173,16 +173,34 @@ type Stat struct {
 	Value int64
 }
 
+// StatFunc is a stat that is read when somebody looks.
+type StatFunc func() int64
+
+// Value reads it.
+func (f StatFunc) Value() int64 { return f() }
+
 // Stats reads all stats, sorted by name.
 func (r *Registry) Stats() []Stat {
+	r.prepare()
 	r.mu.RLock()
-	defer r.mu.RUnlock()
-	all := make([]Stat, 0, len(r.stats))
-	for name, read := range r.stats {
-		all = append(all, Stat{name, read()})
+	read := maps.Clone(r.stats)
+	r.mu.RUnlock()
+	all := make([]Stat, 0, len(read))
+	for name, value := range read {
+		all = append(all, Stat{name, value()})
 	}
 	slices.SortFunc(all, func(a, b Stat) int { return strings.Compare(a.Name, b.Name) })
 	return all
+}
+
+// prepare has those called who want to be called ahead of every reading.
+func (r *Registry) prepare() {
+	r.mu.RLock()
+	before := r.before
+	r.mu.RUnlock()
+	for _, f := range before {
+		f()
+	}
 }
 
 func (r *Registry) function(name, help string, kind Kind, f func() float64, labels []string) {

@@ -278,3 +278,27 @@ func BenchmarkRecord(b *testing.B) {
 		r.Record(&st, by)
 	}
 }
+
+// TestHistogramFunc checks that a room's own counts are read, Redis's and messaging's only when asked for.
+func TestHistogramFunc(t *testing.T) {
+	s, r := newStatements(t)
+	st := point()
+	r.Record(&st, &session{})
+	const name = "db_client_operation_duration_seconds"
+	read := func() Reading { return Reading{Bounds: []float64{1, 2}, Counts: []uint64{1, 2, 3}, Count: 6, Sum: 9} }
+	s.registry.HistogramFunc(name, "Duration.", read, "listener", "", "db_system_name", "redis", "db_namespace", "", "db_operation_name", "GET", "server_address", "",
+		"server_port", "", "db_response_status_code", "", "error_type", "")
+	s.registry.HistogramFunc("messaging_client_operation_duration_seconds", "Duration.", read, "messaging_system", "kafka")
+	for _, on := range []bool{false, true} {
+		s.registry.ShowDevelopment(on)
+		body := scrape(s)
+		for _, part := range []string{`db_system_name="redis"`, `messaging_client_operation_duration_seconds_bucket{messaging_system="kafka",le="2"} 3`} {
+			if strings.Contains(body, part) != on {
+				t.Errorf("%s is shown: %v, want %v", part, !on, on)
+			}
+		}
+		if !strings.Contains(body, `db_system_name="mysql"`) {
+			t.Error("a stable name is not shown")
+		}
+	}
+}
