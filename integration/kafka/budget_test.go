@@ -109,6 +109,9 @@ func startQuiet(t *testing.T, c *canned) *proxy {
 
 // A Fetch and a Produce through sidewire allocate nothing.
 func TestTransparentPathAllocatesNothing(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector allocates by itself; make test runs this without it")
+	}
 	leak.Check(t)
 	p := startQuiet(t, startCanned(t))
 	r := dial(t, p.addr)
@@ -148,6 +151,9 @@ func TestTransparentPathAllocatesNothing(t *testing.T) {
 // An idle connection holds no buffer: its memory is the two goroutines and their bookkeeping. The same connections made
 // directly tell what the client's and the broker's ends cost in this process.
 func TestIdleConnectionsAreSmall(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector allocates by itself; make test runs this without it")
+	}
 	leak.Check(t)
 	c := startCanned(t)
 	p := startQuiet(t, c)

@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -341,23 +342,28 @@ clusters:
     kafka: {refresh: 500ms}
 `, first, cert, key, c.ListenAddrs()[0], cert))
 	var d net.Dialer
+	var mu sync.Mutex // guards hosts: the client dials its brokers side by side
 	hosts := map[string]bool{}
 	opts := []kgo.Opt{kgo.Dialer(func(ctx context.Context, network, host string) (net.Conn, error) {
 		name, _, _ := net.SplitHostPort(host)
+		mu.Lock()
 		hosts[name] = true
+		mu.Unlock()
 		conn, err := d.DialContext(ctx, network, p.addr)
 		if err != nil {
 			return nil, err
 		}
 		return tls.Client(conn, &tls.Config{RootCAs: pool, ServerName: name}), nil
 	}), kgo.ProducerBatchMaxBytes(4 << 20)}
-	ctx := within(t, 30*time.Second)
+	ctx := within(t, 90*time.Second) // TLS four times over under the race detector is slow
 	prod := client(t, fmt.Sprintf("kafka.test:%d", first), opts...)
 	produce(t, ctx, prod, "orders", 30, 300_000)
 	prod.Close()
+	mu.Lock()
 	if !hosts["b0.kafka.test"] || !hosts["b1.kafka.test"] || !hosts["b2.kafka.test"] {
 		t.Errorf("clients were sent to %v", hosts)
 	}
+	mu.Unlock()
 	consume(t, ctx, client(t, fmt.Sprintf("kafka.test:%d", first), append(opts, kgo.ConsumeTopics("orders"))...), 30)
 }
 

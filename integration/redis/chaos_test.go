@@ -338,6 +338,7 @@ func TestPoolServersComeAndGo(t *testing.T) {
 		}
 	}
 	a, stop := begin(t, p)
+	a.until(ctx, 1000) // the load is there before its server is not
 	if err := nodes[0].Stop(); err != nil {
 		t.Fatal(err)
 	}
