@@ -146,7 +146,7 @@ func TestClientsThatDoNotRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// 1 MB a value, asked for 64 times by each of four clients, who are allowed 16 MB each.
+	// 1 MB a value, asked for 400 times by each of four clients, who are allowed 16 MB each.
 	setup := connect(t, w.cache)
 	value := strings.Repeat("v", 1<<20)
 	fmt.Fprintf(setup, "*3\r\n$3\r\nSET\r\n$3\r\nbig\r\n$%d\r\n%s\r\n", len(value), value)
@@ -157,7 +157,7 @@ func TestClientsThatDoNotRead(t *testing.T) {
 	for range 4 {
 		conn := connect(t, w.cache)
 		conn.SetWriteDeadline(time.Now().Add(2 * time.Second))
-		io.WriteString(conn, strings.Repeat("*2\r\n$3\r\nGET\r\n$3\r\nbig\r\n", 64))
+		io.WriteString(conn, strings.Repeat("*2\r\n$3\r\nGET\r\n$3\r\nbig\r\n", 400))
 		conns = append(conns, conn)
 	}
 	tr.await(t, 50)
