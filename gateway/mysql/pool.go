@@ -242,6 +242,9 @@ func (p *pool) retake(w *want) bool {
 
 // get takes an idle connection, opens one, or waits for one.
 func (p *pool) get(ctx context.Context, w *want) (*backend, error) {
+	if !p.endpoint.Healthy() {
+		p.distrust()
+	}
 	for {
 		p.mu.Lock()
 		b := p.takeIdle(w)
@@ -285,6 +288,19 @@ func (p *pool) get(ctx context.Context, w *want) (*backend, error) {
 func full(err error) bool {
 	var e *wire.Error
 	return errors.As(err, &e) && (e.Code == codeTooManyConnections || e.Code == codeTooManyUserConnections)
+}
+
+// distrust closes the idle connections to an endpoint that fails its probes. One that stands still would take a statement
+// and never answer; a new connection finds out within the connect timeout.
+func (p *pool) distrust() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, b := range p.idle {
+		b.close()
+	}
+	p.open -= len(p.idle)
+	clear(p.idle)
+	p.idle = p.idle[:0]
 }
 
 // takeIdle takes the idle connection that fits best: one whose session state is right already, else the one that rested

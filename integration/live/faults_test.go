@@ -60,6 +60,64 @@ func TestMySQLServerDies(t *testing.T) {
 	}
 }
 
+// A MySQL server that stands still answers nobody, but once its probes have noticed, new statements get an error instead
+// of waiting for it; when it goes on, so do its clients, and the statement that it had before is answered.
+func TestMySQLServerStandsStill(t *testing.T) {
+	w := begin(t, servers.Private())
+	db := w.open(t, "")
+	var one int
+	if err := db.QueryRowContext(deadline(t, 10*time.Second), "SELECT 1").Scan(&one); err != nil { // leaves a connection to the server
+		t.Fatal(err)
+	}
+	if err := w.db.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	defer w.db.Cont()
+	before := make(chan error, 1)
+	go func() {
+		var one int
+		before <- db.QueryRowContext(deadline(t, 90*time.Second), "SELECT 1").Scan(&one)
+	}()
+	if err := servers.Poll(deadline(t, 30*time.Second), func(context.Context) error { return w.unhealthy(t, w.db.Addr) }); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	err := db.QueryRowContext(deadline(t, 40*time.Second), "SELECT 1").Scan(&one)
+	if e := (*mysql.MySQLError)(nil); !errors.As(err, &e) {
+		t.Errorf("a server that stands still: %v after %v, want an error packet", err, time.Since(began))
+	} else {
+		t.Logf("a server that stands still, after %v: %v", time.Since(began).Round(time.Millisecond), e)
+	}
+	if got, err := ask(t, w.cache, "PING"); err != nil || got != "+PONG" {
+		t.Errorf("redis beside a MySQL that stands still: %q, %v", got, err)
+	}
+	if err := w.db.Cont(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-before; err != nil {
+		t.Errorf("the statement that the server had before: %v", err)
+	}
+	if err := servers.Poll(deadline(t, 20*time.Second), func(ctx context.Context) error {
+		return db.QueryRowContext(ctx, "SELECT 1").Scan(&one)
+	}); err != nil {
+		t.Errorf("after it went on: %v", err)
+	}
+}
+
+// unhealthy is nil once sidewire leaves an endpoint out.
+func (w *world) unhealthy(t *testing.T, endpoint string) error {
+	body, err := w.side.Get(deadline(t, 5*time.Second), "/metrics")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(body) {
+		if strings.HasPrefix(line, "sidewire_endpoint_healthy{") && strings.Contains(line, endpoint) && strings.HasSuffix(line, " 0\n") {
+			return nil
+		}
+	}
+	return errors.New("the endpoint still counts as healthy")
+}
+
 // A Redis node that dies, or stands still, is an error for its own keys only and comes back by itself.
 func TestRedisNodeDiesAndStalls(t *testing.T) {
 	w := begin(t, servers.Private())
