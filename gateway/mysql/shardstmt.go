@@ -1,7 +1,6 @@
 package mysql
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -121,38 +120,9 @@ func (s *session) describe(p *prepared) ([][]byte, error) {
 
 // describe prepares a text and returns the definitions of its result's columns.
 func (b *backend) describe(sql string) ([][]byte, error) {
-	cmd := append([]byte{0, 0, 0, 0, byte(wire.ComStmtPrepare)}, sql...)
-	cmd, _ = wire.EndPacket(cmd, 0, 0)
-	if _, err := b.write(cmd); err != nil {
-		b.broken = true
-		return nil, fmt.Errorf("preparing: %w", err)
-	}
-	var r wire.Reply
-	r.Begin(wire.ComStmtPrepare, b.caps, 1)
-	r.Each = true
-	var defs [][]byte
-	var failed *wire.Error
-	var made wire.Prepared
-	for !r.Done() {
-		ev, err := b.next(&r)
-		if err == nil {
-			switch ev {
-			case wire.EventPrepared:
-				made, err = wire.DecodePrepared(r.Packet)
-			case wire.EventColumn:
-				defs = append(defs, bytes.Clone(r.Packet))
-			case wire.EventErr:
-				failed, err = wire.DecodeErr(r.Packet)
-			}
-		}
-		if err != nil {
-			b.broken = true
-			return nil, err
-		}
-	}
-	b.finish()
-	if failed != nil {
-		return nil, failed
+	made, defs, err := b.prepare(sql, true)
+	if err != nil {
+		return nil, err
 	}
 	b.statement.close = appendClose(b.statement.close, made.ID)
 	return defs[min(len(defs), int(made.Params)):], nil

@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 
@@ -184,15 +185,29 @@ func (b *backend) prepared(key, sql string, params int) (*kept, error) {
 	if k := b.statement.get(key); k != nil {
 		return k, nil
 	}
+	made, _, err := b.prepare(sql, false)
+	if err != nil {
+		return nil, err
+	}
+	if int(made.Params) != params {
+		b.statement.close = appendClose(b.statement.close, made.ID)
+		return nil, fault(codeReprepare, stateGeneral, "Prepared statement needs to be re-prepared")
+	}
+	return b.statement.put(key, made.ID, params), nil
+}
+
+// prepare prepares a text on the connection. With definitions it also returns the packets that describe the parameters and
+// then the columns, copied. An error of the server is *wire.Error.
+func (b *backend) prepare(sql string, definitions bool) (made wire.Prepared, defs [][]byte, err error) {
 	cmd := append([]byte{0, 0, 0, 0, byte(wire.ComStmtPrepare)}, sql...)
 	cmd, _ = wire.EndPacket(cmd, 0, 0)
 	if _, err := b.write(cmd); err != nil {
 		b.broken = true
-		return nil, fmt.Errorf("preparing: %w", err)
+		return made, nil, fmt.Errorf("preparing: %w", err)
 	}
 	var r wire.Reply
 	r.Begin(wire.ComStmtPrepare, b.caps, 1)
-	var made wire.Prepared
+	r.Each = definitions
 	var failed *wire.Error
 	for !r.Done() {
 		ev, err := b.next(&r)
@@ -200,24 +215,22 @@ func (b *backend) prepared(key, sql string, params int) (*kept, error) {
 			switch ev {
 			case wire.EventPrepared:
 				made, err = wire.DecodePrepared(r.Packet)
+			case wire.EventColumn:
+				defs = append(defs, bytes.Clone(r.Packet))
 			case wire.EventErr:
 				failed, err = wire.DecodeErr(r.Packet)
 			}
 		}
 		if err != nil {
 			b.broken = true
-			return nil, err
+			return made, nil, err
 		}
 	}
 	b.finish()
 	if failed != nil {
-		return nil, failed
+		return made, nil, failed
 	}
-	if int(made.Params) != params {
-		b.statement.close = appendClose(b.statement.close, made.ID)
-		return nil, fault(codeReprepare, stateGeneral, "Prepared statement needs to be re-prepared")
-	}
-	return b.statement.put(key, made.ID, params), nil
+	return made, defs, nil
 }
 
 // execute serves COM_STMT_EXECUTE.
