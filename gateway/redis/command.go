@@ -79,6 +79,7 @@ func init() {
 		"memory|doctor", "latency|doctor", "latency|graph", "role", "acl|log", "slowlog|get"} {
 		set(&sharded, (*session).anywhere, name)
 	}
+	fillPaused()
 	set(&sharded, (*session).fanout, "acl|load", "config|set", "randomkey", "slowlog|len", "slowlog|reset", "slowlog|get", "latency|reset")
 }
 
@@ -151,6 +152,9 @@ func (s *session) special(c *redis.Command) bool {
 // nobody here knows where its keys stand.
 func (s *session) unknown() bool {
 	if s.view.upstream.mode == modeSingle {
+		if s.engine.clock < s.view.upstream.pausedUntil {
+			return s.stateful(nil)
+		}
 		if !s.adopt() {
 			return s.hold()
 		}

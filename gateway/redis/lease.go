@@ -117,7 +117,10 @@ func (s *session) onLease(c *redis.Command) bool {
 		if r.Len() > 1 && redis.EqualFold(r.Arg(1), "reply") {
 			return s.client(c)
 		}
-		t.sticky, b.dirty = true, true
+		s.pause()
+		if r.Len() < 2 || !aboutOthers(r.Arg(1)) {
+			t.sticky, b.dirty = true, true
+		}
 	case "multi":
 		t.multi = true
 	case "exec", "discard":
@@ -140,6 +143,17 @@ func (s *session) onLease(c *redis.Command) bool {
 	}
 	s.leased1(c)
 	return true
+}
+
+// aboutOthers tells whether a CLIENT subcommand leaves the connection that it comes on as it was, and says nothing of it that the client
+// may come back to.
+func aboutOthers(sub []byte) bool {
+	for _, name := range []string{"list", "kill", "pause", "unpause", "unblock", "help"} {
+		if redis.EqualFold(sub, name) {
+			return true
+		}
+	}
+	return false
 }
 
 // leased1 sends the request down the leased connection.

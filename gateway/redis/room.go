@@ -151,18 +151,18 @@ func (a *attachment) configure(c *config.Cluster) error {
 	u.ask = b.Hashing == "slots" || b.Hashing == "sentinel"
 	switch b.Hashing {
 	case "":
-		u.mode, u.handlers = modeSingle, &single
+		u.serve(modeSingle)
 		a.place(a.primary())
 		if len(u.nodes) > 0 {
 			u.setReplicas(map[string][]string{u.nodes[0].address: a.replicas(u.nodes[0].address)})
 		}
 		return nil
 	case "sentinel":
-		u.mode, u.handlers = modeSingle, &single
+		u.serve(modeSingle)
 		a.sentinels.seeds(c)
 		return nil
 	case "slots":
-		u.mode, u.handlers = modeSlots, &sharded
+		u.serve(modeSlots)
 		if u.slots == nil {
 			u.slots = new([hash.Slots]int16)
 			for i := range u.slots {
@@ -186,7 +186,8 @@ func (a *attachment) configure(c *config.Cluster) error {
 	if err != nil {
 		return err
 	}
-	u.mode, u.handlers, u.hash, u.tag = modeHashed, &sharded, f, tag
+	u.serve(modeHashed)
+	u.hash, u.tag = f, tag
 	if a.place(m) {
 		u.place = p
 	}

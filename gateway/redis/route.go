@@ -24,23 +24,24 @@ type upstream struct {
 	name   string
 	mode   mode
 
-	nodes      []*node // the servers that hold keys
-	place      hash.Placement
-	hash       hash.Func
-	tag        hash.Tag
-	slots      *[hash.Slots]int16 // modeSlots: index of the node, or -1
-	epoch      uint64             // grows whenever a key may have moved
-	handlers   *[redis.Count]action
-	known      map[string]*node // by address, those that only redirections named included
-	views      map[viewKey]*view
-	unknown    int        // nodes that only redirections named
-	ask        bool       // who holds what is asked of the servers or their sentinels
-	asked      bool       // an answer to the first question is in, good or bad
-	waiting    []*session // until it is
-	stats      struct{ redirected uint64 }
-	meter      *meter
-	reporting  func(n *node, err error)
-	attachment *attachment // nil in tests
+	nodes       []*node // the servers that hold keys
+	place       hash.Placement
+	hash        hash.Func
+	tag         hash.Tag
+	slots       *[hash.Slots]int16 // modeSlots: index of the node, or -1
+	epoch       uint64             // grows whenever a key may have moved
+	handlers    *[redis.Count]action
+	known       map[string]*node // by address, those that only redirections named included
+	views       map[viewKey]*view
+	unknown     int        // nodes that only redirections named
+	pausedUntil int64      // CLIENT PAUSE holds the one server's clients until then
+	ask         bool       // who holds what is asked of the servers or their sentinels
+	asked       bool       // an answer to the first question is in, good or bad
+	waiting     []*session // until it is
+	stats       struct{ redirected uint64 }
+	meter       *meter
+	reporting   func(n *node, err error)
+	attachment  *attachment // nil in tests
 
 	// Settings.
 	db           int

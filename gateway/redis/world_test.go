@@ -291,7 +291,7 @@ func (l *upLink) execute(args []string, out []byte) []byte {
 		return append(out, "+PONG\r\n"...)
 	case "error":
 		return append(out, "-ERR as asked\r\n"...)
-	case "silence":
+	case "silence", "append":
 		return out
 	case "wait_for_ever", "blpop":
 		return out
@@ -303,6 +303,9 @@ func (l *upLink) execute(args []string, out []byte) []byte {
 		}
 		return out
 	case "client":
+		if args[1] == "PAUSE" || args[1] == "UNPAUSE" {
+			return append(out, "+OK\r\n"...)
+		}
 		if len(args) == 2 {
 			return redis.AppendBulk(out, l.name)
 		}
