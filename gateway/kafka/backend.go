@@ -111,10 +111,7 @@ func (c *control) exchange(ctx context.Context, req kmsg.Request) (kmsg.Response
 	}
 	resp := req.ResponseKind()
 	resp.SetVersion(req.GetVersion())
-	if err := resp.ReadFrom(frame[n:]); err != nil {
-		return nil, fmt.Errorf("decoding answer to %s: %w", kafka.Name(req.Key()), err)
-	}
-	return resp, nil
+	return resp, kafka.DecodeResponse(resp, frame[n:])
 }
 
 // readFrame reads one whole frame, prefix included, into dst. Memory grows with what arrives, not with what a prefix says.

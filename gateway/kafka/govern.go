@@ -192,8 +192,8 @@ func (s *session) govern(h *kafka.RequestHeader, e kafka.Inflight) (done bool, e
 	req.SetVersion(e.Version)
 	original.SetVersion(e.Version)
 	for _, r := range []kmsg.Request{req, original} { // one is mapped; a refusal names what the client named
-		if err := r.ReadFrom(frame[n:]); err != nil {
-			return true, fmt.Errorf("decoding %s v%d request: %w", kafka.Name(e.Key), e.Version, err)
+		if err := kafka.DecodeRequest(r, frame[n:]); err != nil {
+			return true, err
 		}
 	}
 	if s.counted && e.Key == kafka.Produce && s.walkerIn.Reset(e.Key, e.Version, false, size-int64(n)) == nil {
@@ -350,8 +350,8 @@ func (s *session) forward(req kmsg.Request, e kafka.Inflight, block *ListenerBlo
 func (s *session) show(e *kafka.Inflight, out, body []byte) ([]byte, error) {
 	resp := kmsg.ResponseForKey(e.Key)
 	resp.SetVersion(e.Version)
-	if err := resp.ReadFrom(body); err != nil {
-		return nil, fmt.Errorf("decoding: %w", err)
+	if err := kafka.DecodeResponse(resp, body); err != nil {
+		return nil, err
 	}
 	u := s.view.upstream
 	switch r := resp.(type) {

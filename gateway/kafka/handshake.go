@@ -139,8 +139,8 @@ func (s *session) prove(h *kafka.RequestHeader, body []byte) (answer []byte, err
 	if h.Key == kafka.SASLHandshake {
 		req := kmsg.NewPtrSASLHandshakeRequest()
 		req.Version = h.Version
-		if err := req.ReadFrom(body); err != nil {
-			return nil, fmt.Errorf("decoding SaslHandshake: %w", err)
+		if err := kafka.DecodeRequest(req, body); err != nil {
+			return nil, err
 		}
 		if h.Version == 0 {
 			// What follows a version 0 handshake has no headers and so no place for an error or a session's lifetime.
@@ -154,16 +154,15 @@ func (s *session) prove(h *kafka.RequestHeader, body []byte) (answer []byte, err
 		}
 		return kafka.AppendResponse(nil, h.CorrelationID, resp), err
 	}
-	// Read by hand: nobody knows this client yet, and kmsg would count down any number of tagged fields it claims.
-	r := kafka.Reader{Src: body}
-	bytes := r.Bytes(h.Version >= 2)
-	if r.Err != nil {
-		return nil, fmt.Errorf("decoding SaslAuthenticate: %w", r.Err)
+	req := kmsg.NewPtrSASLAuthenticateRequest()
+	req.Version = h.Version
+	if err := kafka.DecodeRequest(req, body); err != nil {
+		return nil, err
 	}
 	resp := kmsg.NewPtrSASLAuthenticateResponse()
 	resp.Version = h.Version
 	before := s.sasl.user
-	token, done, err := s.sasl.step(bytes)
+	token, done, err := s.sasl.step(req.SASLAuthBytes)
 	resp.SASLAuthBytes = token
 	if resp.SASLAuthBytes == nil {
 		resp.SASLAuthBytes = []byte{}

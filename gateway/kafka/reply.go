@@ -191,7 +191,7 @@ func (s *session) rewrite(e *kafka.Inflight, n int, size int64) error {
 	if s.counted && e.Key == kafka.Metadata {
 		m := kmsg.NewPtrMetadataResponse()
 		m.Version = e.Version
-		if m.ReadFrom(frame[n:]) == nil {
+		if kafka.DecodeResponse(m, frame[n:]) == nil {
 			s.door.topics.learn(m)
 		}
 	}

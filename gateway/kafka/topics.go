@@ -211,7 +211,7 @@ const maxCommits = 64
 func (s *session) noteCommit(correlation int32, version int16, body []byte) {
 	req := kmsg.NewPtrOffsetCommitRequest()
 	req.Version = version
-	if req.ReadFrom(body) != nil {
+	if kafka.DecodeRequest(req, body) != nil {
 		return // the broker says what is wrong with it
 	}
 	c := commit{correlation: correlation, group: req.Group, offsets: map[commitPartition]int64{}}
@@ -244,7 +244,7 @@ func (s *session) committed(e *kafka.Inflight, body []byte) {
 	c, ok := s.takeCommit(e.CorrelationID)
 	resp := kmsg.NewPtrOffsetCommitResponse()
 	resp.Version = e.Version
-	if !ok || resp.ReadFrom(body) != nil {
+	if !ok || kafka.DecodeResponse(resp, body) != nil {
 		return
 	}
 	t := s.door.topics

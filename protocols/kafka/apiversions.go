@@ -25,8 +25,8 @@ func IntersectApiVersions(dst []byte, version int16, body []byte, offer Offer) (
 	}
 	resp := kmsg.NewPtrApiVersionsResponse()
 	resp.Version = version
-	if err := resp.ReadFrom(body); err != nil {
-		return dst, fmt.Errorf("rewriting ApiVersions v%d response: %w", version, err)
+	if err := DecodeResponse(resp, body); err != nil {
+		return dst, err
 	}
 	kept := resp.ApiKeys[:0]
 	for _, k := range resp.ApiKeys {

@@ -223,24 +223,28 @@ func mapGroupRequest(req kmsg.Request, m *mapper) (known bool, err error) {
 	return true, nil
 }
 
-func mapConfigRequest(req kmsg.Request, m *mapper) (bool, error) {
-	one := func(kind kmsg.ConfigResourceType, name *string) bool {
-		switch kind {
-		case kmsg.ConfigResourceTypeTopic:
-			return m.topic(name)
-		case kmsg.ConfigResourceTypeGroupConfig:
-			return m.group(name)
-		}
-		m.refused = true // brokers, loggers and metrics are everybody's
-		return false
+// resource is what a configuration belongs to.
+func (m *mapper) resource(kind kmsg.ConfigResourceType, name *string) bool {
+	switch kind {
+	case kmsg.ConfigResourceTypeTopic:
+		return m.topic(name)
+	case kmsg.ConfigResourceTypeGroupConfig:
+		return m.group(name)
 	}
+	m.refused = true // brokers, loggers and metrics are everybody's
+	return false
+}
+
+func mapConfigRequest(req kmsg.Request, m *mapper) (bool, error) {
 	switch r := req.(type) {
 	case *kmsg.DescribeConfigsRequest:
-		keep(&r.Resources, func(x *kmsg.DescribeConfigsRequestResource) bool { return one(x.ResourceType, &x.ResourceName) })
+		keep(&r.Resources, func(x *kmsg.DescribeConfigsRequestResource) bool { return m.resource(x.ResourceType, &x.ResourceName) })
 	case *kmsg.AlterConfigsRequest:
-		keep(&r.Resources, func(x *kmsg.AlterConfigsRequestResource) bool { return one(x.ResourceType, &x.ResourceName) })
+		keep(&r.Resources, func(x *kmsg.AlterConfigsRequestResource) bool { return m.resource(x.ResourceType, &x.ResourceName) })
 	case *kmsg.IncrementalAlterConfigsRequest:
-		keep(&r.Resources, func(x *kmsg.IncrementalAlterConfigsRequestResource) bool { return one(x.ResourceType, &x.ResourceName) })
+		keep(&r.Resources, func(x *kmsg.IncrementalAlterConfigsRequestResource) bool {
+			return m.resource(x.ResourceType, &x.ResourceName)
+		})
 	default:
 		return false, ErrNoNames
 	}

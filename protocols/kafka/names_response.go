@@ -105,23 +105,14 @@ func mapMember(c *kmsg.ConsumerGroupDescribeResponseGroupMember, m *mapper) {
 }
 
 func mapConfigResponse(resp kmsg.Response, m *mapper) error {
-	one := func(kind kmsg.ConfigResourceType, name *string) bool {
-		switch kind {
-		case kmsg.ConfigResourceTypeTopic:
-			return m.topic(name)
-		case kmsg.ConfigResourceTypeGroupConfig:
-			return m.group(name)
-		}
-		return false
-	}
 	switch r := resp.(type) {
 	case *kmsg.DescribeConfigsResponse:
-		keep(&r.Resources, func(x *kmsg.DescribeConfigsResponseResource) bool { return one(x.ResourceType, &x.ResourceName) })
+		keep(&r.Resources, func(x *kmsg.DescribeConfigsResponseResource) bool { return m.resource(x.ResourceType, &x.ResourceName) })
 	case *kmsg.AlterConfigsResponse:
-		keep(&r.Resources, func(x *kmsg.AlterConfigsResponseResource) bool { return one(x.ResourceType, &x.ResourceName) })
+		keep(&r.Resources, func(x *kmsg.AlterConfigsResponseResource) bool { return m.resource(x.ResourceType, &x.ResourceName) })
 	case *kmsg.IncrementalAlterConfigsResponse:
 		keep(&r.Resources, func(x *kmsg.IncrementalAlterConfigsResponseResource) bool {
-			return one(x.ResourceType, &x.ResourceName)
+			return m.resource(x.ResourceType, &x.ResourceName)
 		})
 	default:
 		return ErrNoNames

@@ -62,8 +62,8 @@ func RewriteResponse(dst []byte, key, version int16, body []byte, brokers Broker
 		return dst, fmt.Errorf("rewriting response: no layout for key %d v%d", key, version)
 	}
 	resp.SetVersion(version)
-	if err := resp.ReadFrom(body); err != nil {
-		return dst, fmt.Errorf("rewriting %s v%d response: %w", Name(key), version, err)
+	if err := DecodeResponse(resp, body); err != nil {
+		return dst, err
 	}
 	rewriteBrokers(resp, brokers)
 	return resp.AppendTo(dst), nil

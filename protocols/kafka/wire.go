@@ -103,20 +103,6 @@ func (r *Reader) CompactNullableString() []byte {
 	return r.take(int(n - 1))
 }
 
-// Bytes reads a byte string, compact or with an int32 length; nil for null.
-func (r *Reader) Bytes(compact bool) []byte {
-	n := int64(0)
-	if compact {
-		n = int64(r.Uvarint()) - 1
-	} else {
-		n = int64(r.Int32())
-	}
-	if r.Err != nil || n < 0 {
-		return nil
-	}
-	return r.take(int(n))
-}
-
 // SkipTags passes over a tagged-field section.
 func (r *Reader) SkipTags() {
 	for n := r.Uvarint(); n > 0 && r.Err == nil; n-- {
