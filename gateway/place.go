@@ -30,24 +30,26 @@ func (t *transition) bind() (problems []config.Problem) {
 	g.mu.Lock()
 	free := maps.Clone(g.listeners)
 	g.mu.Unlock()
-	take := func(p *place, fits func(name string, b *bound) bool) {
-		for name, b := range free {
-			if p.bound == nil && fits(name, b) {
-				p.bound, p.before = b, b.Config()
-				delete(free, name)
-			}
+	places := map[string]string{} // the names of free ones by address
+	for name, b := range free {
+		places[b.Address()] = name
+	}
+	take := func(p *place, name string) {
+		if b := free[name]; p.bound == nil && b != nil && b.Address() == p.config.Address {
+			p.bound, p.before = b, b.Config()
+			delete(free, name)
 		}
 	}
 	for i, l := range t.s.Listeners() {
 		t.places = append(t.places, &place{config: l, path: config.Path("listeners").Index(i)})
 	}
 	for _, p := range t.places {
-		take(p, func(name string, b *bound) bool { return name == p.config.Name && b.Address() == p.config.Address })
+		take(p, p.config.Name)
 	}
 	for _, p := range t.places {
 		// Two addresses with port 0 are two addresses: there only the name tells which is which.
-		if p.bound == nil && !strings.HasSuffix(p.config.Address, ":0") {
-			take(p, func(_ string, b *bound) bool { return b.Address() == p.config.Address })
+		if !strings.HasSuffix(p.config.Address, ":0") {
+			take(p, places[p.config.Address])
 		}
 		if p.bound != nil {
 			continue

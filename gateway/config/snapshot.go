@@ -1,9 +1,10 @@
 package config
 
 import (
+	"encoding/binary"
 	"fmt"
-	"hash"
 	"hash/maphash"
+	"math"
 	"reflect"
 	"sort"
 )
@@ -22,6 +23,7 @@ type Snapshot struct {
 	Version string
 
 	listeners []*Listener
+	named     map[string]*Listener // listeners by name
 	clusters  map[string]*Cluster
 	places    map[string]int // of clusters in the model
 	resources map[string]*Resource
@@ -31,14 +33,7 @@ type Snapshot struct {
 func (s *Snapshot) Listeners() []*Listener { return s.listeners }
 
 // Listener finds a listener by name; nil when there is none.
-func (s *Snapshot) Listener(name string) *Listener {
-	for _, l := range s.listeners {
-		if l.Name == name {
-			return l
-		}
-	}
-	return nil
-}
+func (s *Snapshot) Listener(name string) *Listener { return s.named[name] }
 
 // Cluster finds a cluster by name; nil when there is none.
 func (s *Snapshot) Cluster(name string) *Cluster { return s.clusters[name] }
@@ -77,16 +72,16 @@ func (s *Snapshot) Resources() []*Resource {
 // one could try out passwords until it fits.
 var seed = maphash.MakeSeed()
 
-func newHash() hash.Hash64 {
-	var h maphash.Hash
+func newHash() *maphash.Hash {
+	h := new(maphash.Hash)
 	h.SetSeed(seed)
-	return &h
+	return h
 }
 
 func newSnapshot(m *Model, prev *Snapshot) *Snapshot {
 	s := &Snapshot{
 		Node: m.Node, Admin: m.Admin, AccessLog: m.AccessLog, Drain: m.Drain, Memory: m.Memory, Telemetry: m.Telemetry, Files: m.Files,
-		clusters: map[string]*Cluster{}, places: map[string]int{}, resources: map[string]*Resource{},
+		named: map[string]*Listener{}, clusters: map[string]*Cluster{}, places: map[string]int{}, resources: map[string]*Resource{},
 	}
 	all := newHash()
 	writeValue(all, reflect.ValueOf([]any{m.Node, m.Admin, m.AccessLog, m.Drain, m.Memory, m.Telemetry}))
@@ -99,7 +94,8 @@ func newSnapshot(m *Model, prev *Snapshot) *Snapshot {
 			}
 		}
 		s.clusters[c.Name] = c
-		fmt.Fprintf(all, "c%s %x", c.Name, c.Hash)
+		writeText(all, "cluster "+c.Name)
+		writeNumber(all, c.Hash)
 	}
 	for _, r := range m.Resources {
 		r.Hash = contentHash(r)
@@ -109,7 +105,8 @@ func newSnapshot(m *Model, prev *Snapshot) *Snapshot {
 			}
 		}
 		s.resources[r.Kind+"/"+r.Name] = r
-		fmt.Fprintf(all, "r%s %x", r.Name, r.Hash)
+		writeText(all, r.Kind+" "+r.Name)
+		writeNumber(all, r.Hash)
 	}
 	for _, l := range m.Listeners {
 		l.Hash = contentHash(l)
@@ -119,7 +116,9 @@ func newSnapshot(m *Model, prev *Snapshot) *Snapshot {
 			}
 		}
 		s.listeners = append(s.listeners, l)
-		fmt.Fprintf(all, "l%s %x", l.Name, l.Hash)
+		s.named[l.Name] = l
+		writeText(all, "listener "+l.Name)
+		writeNumber(all, l.Hash)
 	}
 	s.Version = fmt.Sprintf("%016x", all.Sum64())
 	return s
@@ -131,7 +130,8 @@ func contentHash(v any) uint64 {
 	h := newHash()
 	switch x := v.(type) {
 	case *Resource:
-		fmt.Fprintf(h, "%s/%s/", x.Kind, x.Name)
+		writeText(h, x.Kind)
+		writeText(h, x.Name)
 		h.Write(x.Source)
 	case *Listener:
 		c := *x
@@ -145,39 +145,68 @@ func contentHash(v any) uint64 {
 	return h.Sum64()
 }
 
-func writeValue(h hash.Hash64, v reflect.Value) {
+func writeNumber(h *maphash.Hash, n uint64) {
+	var b [8]byte
+	binary.LittleEndian.PutUint64(b[:], n)
+	h.Write(b[:])
+}
+
+// writeText writes its length first: two texts in a row are no other two.
+func writeText(h *maphash.Hash, s string) {
+	writeNumber(h, uint64(len(s)))
+	h.WriteString(s)
+}
+
+// writeValue hashes plain data. Every configuration hashes everything it has, so this is done without fmt.
+func writeValue(h *maphash.Hash, v reflect.Value) {
 	if v.IsValid() && v.Type() == reflect.TypeFor[*parsedTLS]() {
 		return
 	}
+	h.WriteByte(byte(v.Kind()))
 	switch v.Kind() {
 	case reflect.Pointer, reflect.Interface:
 		if v.IsNil() {
-			h.Write([]byte{0})
+			h.WriteByte(0)
 			return
 		}
+		h.WriteByte(1)
 		writeValue(h, v.Elem())
 	case reflect.Struct:
 		for i := range v.NumField() {
-			h.Write([]byte{'.'})
 			writeValue(h, v.Field(i))
 		}
 	case reflect.Slice, reflect.Array:
-		fmt.Fprintf(h, "[%d", v.Len())
+		writeNumber(h, uint64(v.Len()))
 		for i := range v.Len() {
 			writeValue(h, v.Index(i))
 		}
 	case reflect.Map:
 		keys := v.MapKeys()
 		sort.Slice(keys, func(i, j int) bool { return keys[i].String() < keys[j].String() })
+		writeNumber(h, uint64(len(keys)))
 		for _, k := range keys {
-			fmt.Fprintf(h, "{%q", k.String())
+			writeText(h, k.String())
 			writeValue(h, v.MapIndex(k))
 		}
 	case reflect.String:
-		fmt.Fprintf(h, "%q", v.String())
+		writeText(h, v.String())
+	case reflect.Bool:
+		n := uint64(0)
+		if v.Bool() {
+			n = 1
+		}
+		writeNumber(h, n)
+	case reflect.Float32, reflect.Float64:
+		writeNumber(h, math.Float64bits(v.Float()))
 	case reflect.Func, reflect.Chan, reflect.UnsafePointer:
 		// Blocks are plain data; what a protocol derived from them does not identify them.
 	default:
-		fmt.Fprintf(h, "%v;", v)
+		if v.CanInt() {
+			writeNumber(h, uint64(v.Int()))
+		} else if v.CanUint() {
+			writeNumber(h, v.Uint())
+		} else {
+			fmt.Fprintf(h, "%v;", v)
+		}
 	}
 }

@@ -8,9 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
-	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-
 	"github.com/sidewire/sidewire/gateway/config"
 )
 
@@ -68,11 +65,10 @@ func (b *build) wait(what, name, format string, args ...any) {
 
 // listener decodes one listener, or says what it waits for.
 func (b *build) listener(it *item) {
-	m, ok := it.message.(*listenerv3.Listener)
-	if !ok {
+	l, err := b.store.readListener(it)
+	if l == nil && err == nil {
 		return
 	}
-	l, err := readListener(m, b.store.extension)
 	if err != nil { // an extension config changed its meaning
 		b.wait("listener", it.name, "%v", err)
 		return
@@ -83,7 +79,7 @@ func (b *build) listener(it *item) {
 		return
 	}
 	for _, r := range l.resources {
-		b.resource(it, r)
+		b.resource(it, l, r)
 	}
 	for _, c := range l.clusters {
 		if b.protocols[c] == nil {
@@ -94,14 +90,14 @@ func (b *build) listener(it *item) {
 			b.settings[c] = l.settings
 		}
 	}
-	d := b.decode("listeners", it.name, l.body, it, func(m *config.Model, d *decoded) { d.listener = m.Listeners[0] })
+	d := b.decode("listeners", it.name, b.made(it, l.secrets), func() tree { return l.body }, it, func(m *config.Model, d *decoded) { d.listener = m.Listeners[0] })
 	if d != nil {
 		b.listeners[it.name] = d.listener
 	}
 }
 
-func (b *build) resource(it *item, r ownResource) {
-	d := b.decode(r.kind, r.name, r.body, it, func(m *config.Model, d *decoded) { d.resource, d.extra = m.Resources[0], m.Clusters })
+func (b *build) resource(it *item, l *reading, r ownResource) {
+	d := b.decode(r.kind, r.name, b.made(it, l.secrets), func() tree { return r.body }, it, func(m *config.Model, d *decoded) { d.resource, d.extra = m.Resources[0], m.Clusters })
 	if d == nil {
 		return
 	}
@@ -113,21 +109,22 @@ func (b *build) resource(it *item, r ownResource) {
 
 // cluster decodes one cluster, once it is known what is spoken to it and where it is.
 func (b *build) cluster(it *item) {
-	m, ok := it.message.(*clusterv3.Cluster)
-	if !ok {
+	read, err := b.store.readCluster(it)
+	if read == nil && err == nil {
 		return
 	}
-	c, err := readCluster(m)
 	if err != nil {
 		b.wait("cluster", it.name, "%v", err)
 		return
 	}
+	c := *read
+	c.notes = slices.Clone(c.notes) // what is added here depends on the listeners
 	b.notes["cluster "+it.name] = c.notes
-	body := clone(c.body)
-	if c.protocol != "" && b.protocols[it.name][c.protocol] {
-		body[c.protocol] = merge(clone(orEmpty(b.settings[it.name])), treeOf(body[c.protocol]))
+	protocol, settings := c.protocol, b.settings[it.name]
+	if protocol != "" && !b.protocols[it.name][protocol] {
+		settings = nil
 	}
-	if c.protocol == "" {
+	if protocol == "" {
 		spoken := slices.Sorted(maps.Keys(b.protocols[it.name]))
 		switch len(spoken) {
 		case 0:
@@ -135,58 +132,87 @@ func (b *build) cluster(it *item) {
 			b.unused[it.name] = true
 			return
 		case 1:
-			body[spoken[0]] = merge(clone(orEmpty(b.settings[it.name])), treeOf(body[spoken[0]]))
+			protocol = spoken[0]
 		default:
 			b.wait("cluster", it.name, "listeners speak %s to it", strings.Join(spoken, " and "))
 			return
 		}
 	}
-	if block, ok := body["redis"].(tree); ok && c.hashing != "" && block["hashing"] == nil {
-		block["hashing"] = c.hashing
-		c.notes.add("lb_policy: keys are placed by sidewire's own %s; what Envoy placed is looked for on other servers", c.hashing)
-		b.notes["cluster "+it.name] = c.notes
-	} else if c.hashing != "" && !ok {
+	hashing := ""
+	switch {
+	case c.hashing == "":
+	case protocol != "redis":
 		c.notes.add("lb_policy: its connections carry no key to hash; they are balanced")
-		b.notes["cluster "+it.name] = c.notes
+	case treeOf(c.body["redis"])["hashing"] == nil:
+		hashing = c.hashing
+		c.notes.add("lb_policy: keys are placed by sidewire's own %s; what Envoy placed is looked for on other servers", c.hashing)
 	}
+	b.notes["cluster "+it.name] = c.notes
+	var endpoints any
+	made := b.made(it, c.secrets)
 	if c.eds != "" {
 		e := b.store.items[EndpointType][c.eds]
 		switch {
 		case e != nil && e.message != nil:
-			body["endpoints"] = e.message
-			it = &item{name: it.name, version: it.version, changed: max(it.changed, e.changed), static: it.static}
+			endpoints = e.message
+			made += fmt.Sprint(" endpoints ", e.changed)
 		case e != nil && e.missing:
-			body["endpoints"] = []any{}
+			endpoints = []any{}
 		default:
 			b.wait("cluster", it.name, "its endpoints (%s) have not come", c.eds)
 			return
 		}
 	}
-	d := b.decode("clusters", it.name, body, it, func(m *config.Model, d *decoded) { d.cluster = m.Clusters[0] })
+	made += " " + protocol + " " + hashing + fingerprint(settings)
+	body := func() tree {
+		out := clone(c.body)
+		block := merge(clone(orEmpty(settings)), treeOf(out[protocol]))
+		if hashing != "" {
+			block["hashing"] = hashing
+		}
+		out[protocol] = block
+		if endpoints != nil {
+			out["endpoints"] = endpoints
+		}
+		return out
+	}
+	d := b.decode("clusters", it.name, made, body, it, func(m *config.Model, d *decoded) { d.cluster = m.Clusters[0] })
 	if d != nil {
 		b.clusters[it.name] = d.cluster
 	}
 }
 
-// decode goes through the cache: what did not change since the last build is the same thing.
-func (b *build) decode(list, name string, body tree, it *item, take func(*config.Model, *decoded)) *decoded {
-	what := strings.TrimSuffix(list, "s")
-	filled, generic, missing := b.store.fill(body)
-	if len(missing) > 0 {
-		slices.Sort(missing)
-		b.wait(what, name, "secrets %s have not come", strings.Join(slices.Compact(missing), ", "))
-		return nil
+// made is what a resource is made of, by versions that only this process knows.
+func (b *build) made(it *item, secrets []string) string {
+	s := fmt.Sprint(it.changed, " ", it.readAt)
+	if len(secrets) > 0 {
+		s += fmt.Sprint(" secrets ", b.store.secrets)
 	}
-	key := fingerprint(filled, generic)
-	at := list + "/" + name
+	return s
+}
+
+// decode goes through the cache: what did not change since the last build is the same thing. Versions are compared first,
+// then, as a new version may say the same again, the content.
+func (b *build) decode(list, name, made string, body func() tree, it *item, take func(*config.Model, *decoded)) *decoded {
+	what, at := strings.TrimSuffix(list, "s"), list+"/"+name
 	d := b.store.decoded[at]
-	if d == nil || d.key != key {
-		d = &decoded{key: key}
-		var m *config.Model
-		if m, d.problems = b.store.decode(list, filled, generic, origin(it)); m != nil {
-			take(m, d)
+	if d == nil || d.from != made {
+		filled, generic, missing := b.store.fill(body())
+		if len(missing) > 0 {
+			slices.Sort(missing)
+			b.wait(what, name, "secrets %s have not come", strings.Join(slices.Compact(missing), ", "))
+			return nil
 		}
-		b.store.decoded[at] = d
+		key := fingerprint(filled, generic)
+		if d == nil || d.key != key {
+			d = &decoded{key: key}
+			var m *config.Model
+			if m, d.problems = b.store.decode(list, filled, generic, origin(it)); m != nil {
+				take(m, d)
+			}
+			b.store.decoded[at] = d
+		}
+		d.from = made
 	}
 	if len(d.problems) > 0 {
 		b.wait(what, name, "%v", config.Problems(d.problems))

@@ -22,6 +22,7 @@ type clusterReading struct {
 	eds      string // the name of its endpoints' resource; empty: they are in body
 	edsPath  string // the file that has it; empty: the control plane
 	hashing  string // how a protocol that has keys spreads them
+	secrets  []string
 }
 
 // readCluster says what a cluster means.
@@ -57,6 +58,7 @@ func readCluster(c *clusterv3.Cluster) (*clusterReading, error) {
 	}
 	r.notes.rest("cluster", c, "name", "alt_stat_name", "type", "cluster_type", "eds_cluster_config", "load_assignment", "connect_timeout", "lb_policy", "load_balancing_policy",
 		"health_checks", "outlier_detection", "circuit_breakers", "upstream_connection_options", "common_lb_config", "transport_socket", "typed_extension_protocol_options", "metadata")
+	r.secrets = secretNames(r.body)
 	return r, nil
 }
 

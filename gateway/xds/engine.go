@@ -34,10 +34,11 @@ var order = []string{ClusterType, EndpointType, SecretType, ExtensionType, Runti
 // Requested Resource Does Not Exist").
 const absence = 15 * time.Second
 
-// Delays of a NACK for a version that was rejected before.
+// Delays of a NACK for a version that was rejected before. In the state of the world a server may have to wait for the NACK
+// before it can send what mends it, so that they are how late the mending may be: short at first, and never long.
 const (
-	nackDelay    = time.Second
-	maxNackDelay = 30 * time.Second
+	nackDelay    = 20 * time.Millisecond
+	maxNackDelay = 5 * time.Second
 )
 
 // maxDetail bounds what a NACK says; servers log it and some put it into headers.

@@ -57,7 +57,7 @@ func (s *sink) want(t *testing.T, want map[string]string) {
 	}
 }
 
-func pack(t *testing.T, m proto.Message) *anypb.Any {
+func pack(t testing.TB, m proto.Message) *anypb.Any {
 	t.Helper()
 	a, err := anypb.New(m)
 	if err != nil {
@@ -171,12 +171,25 @@ func TestRepeatedNacksSlowDown(t *testing.T) {
 	if n := send("1"); n != 0 {
 		t.Errorf("%d answers at once to the same again", n)
 	}
-	if next := e.Next(); !next.Equal(start.Add(time.Second)) {
-		t.Errorf("next look at %v", next)
+	for _, want := range []time.Duration{20 * time.Millisecond, 40 * time.Millisecond, 80 * time.Millisecond} {
+		if next := e.Next(); !next.Equal(start.Add(want)) {
+			t.Errorf("next look after %v, want %v", next.Sub(start), want)
+		}
+		e.Tick(start.Add(want))
+		if out := e.Flush(start); len(out) != 1 || errorDetail(out[0]) == "" {
+			t.Errorf("late answer is %v", out)
+		}
+		if n := send("1"); n != 0 {
+			t.Errorf("%d answers at once to the same again", n)
+		}
 	}
-	e.Tick(start.Add(time.Second))
-	if out := e.Flush(start); len(out) != 1 || errorDetail(out[0]) == "" {
-		t.Errorf("late answer is %v", out)
+	for range 20 {
+		e.Tick(e.Next())
+		e.Flush(start)
+		send("1")
+	}
+	if next := e.Next(); next.Sub(start) != maxNackDelay {
+		t.Errorf("after many times the next look is after %v, want %v", next.Sub(start), maxNackDelay)
 	}
 	if n := send("2"); n != 1 {
 		t.Errorf("%d answers to a new bad version", n)

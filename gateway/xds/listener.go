@@ -15,6 +15,7 @@ type reading struct {
 	body    tree
 	notes   notes
 	missing []string // extension configs that are needed and not there
+	secrets []string // that it and what it brings along name
 	// Of a listener: the clusters that its Envoy filters name, and the protocol spoken to them.
 	protocol string
 	clusters []string
@@ -63,7 +64,14 @@ func readListener(l *listenerv3.Listener, ext extensions) (*reading, error) {
 	}
 	r.notes.rest("listener", l, "name", "address", "bind_to_port", "use_original_dst", "transparent", "listener_filters", "filter_chains", "default_filter_chain",
 		"traffic_direction", "stat_prefix", "metadata")
-	return r, readChain(chains[0], r, ext)
+	if err := readChain(chains[0], r, ext); err != nil {
+		return nil, err
+	}
+	r.secrets = secretNames(r.body)
+	for _, own := range r.resources {
+		r.secrets = append(r.secrets, secretNames(own.body)...)
+	}
+	return r, nil
 }
 
 // listenerFilters looks at what would inspect a connection first.

@@ -17,7 +17,7 @@ import (
 
 var update = flag.Bool("update", false, "write what the tests got into their files")
 
-func fromYAML(t *testing.T, text string, into proto.Message) {
+func fromYAML(t testing.TB, text string, into proto.Message) {
 	t.Helper()
 	tr, err := parseYAML([]byte(text))
 	if err != nil {

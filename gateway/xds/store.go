@@ -29,6 +29,12 @@ type item struct {
 	content string // of the good version, as it came
 	static  bool   // of the bootstrap file: no response deletes it
 
+	// What message means, so that a push of one resource does not read all the others again.
+	cluster  *clusterReading
+	listener *reading
+	fault    error  // instead of either
+	readAt   uint64 // the state of the extension configs that listener was read with
+
 	rejected *rejected
 	missing  bool // the server says, or 15 s of silence do, that there is no such thing
 	notes    notes
@@ -50,7 +56,9 @@ type store struct {
 
 	items   map[string]map[string]*item // by type URL
 	counter uint64
-	dirty   bool // something changed since the last build
+	extends uint64 // counts changes of extension configs
+	secrets uint64 // counts changes of secrets
+	dirty   bool   // something changed since the last build
 	decoded map[string]*decoded
 	roots   []FileSource        // of the bootstrap file
 	files   map[FileSource]bool // roots, and those that resources name
@@ -58,7 +66,8 @@ type store struct {
 
 // decoded caches what an item came to, until anything it was made of changes.
 type decoded struct {
-	key      string
+	from     string // versions of what it is made of: equal ones mean equal content
+	key      string // the content
 	listener *config.Listener
 	cluster  *config.Cluster
 	resource *config.Resource
@@ -86,10 +95,15 @@ func (s *store) item(typeURL, name string) *item {
 // Update takes one response.
 func (s *store) Update(typeURL string, changed []Resource, removed []string) map[string]error {
 	wrong := make(map[string]error)
+	fresh := len(removed) > 0
 	for _, r := range changed {
 		it := s.item(typeURL, r.Name)
 		if it.static {
 			wrong[r.Name] = errors.New("the bootstrap file has a resource of this name")
+			continue
+		}
+		if s.same(typeURL, r) { // a state of the world repeats what did not change
+			it.version = r.Version
 			continue
 		}
 		message, notes, err := s.check(typeURL, r)
@@ -100,22 +114,62 @@ func (s *store) Update(typeURL string, changed []Resource, removed []string) map
 		}
 		it.content = string(r.Body.Value)
 		s.keep(it, r.Version, message, notes)
+		s.count(typeURL)
+		fresh = true
 	}
 	for _, name := range removed {
 		if it := s.items[typeURL][name]; it != nil && !it.static {
-			delete(s.items[typeURL], name)
-			s.dirty = true
+			s.drop(typeURL, name)
 		}
 	}
-	s.subscribe()
+	// Nobody refers from endpoints and secrets to anything; but what files bring unasked is to be let go.
+	if leaf := typeURL == EndpointType || typeURL == SecretType || typeURL == RuntimeType; fresh && !leaf || len(s.files) > 0 {
+		s.subscribe()
+	}
 	return wrong
+}
+
+func (s *store) drop(typeURL, name string) {
+	delete(s.items[typeURL], name)
+	s.dirty = true
+	s.count(typeURL)
+}
+
+// count notes a change of what other resources are made of.
+func (s *store) count(typeURL string) {
+	switch typeURL {
+	case ExtensionType:
+		s.extends++
+	case SecretType:
+		s.secrets++
+	}
 }
 
 func (s *store) keep(it *item, version string, message any, notes notes) {
 	s.counter++
 	it.version, it.message, it.notes, it.updated, it.changed = version, message, notes, s.now(), s.counter
 	it.rejected, it.missing = nil, false
+	it.cluster, it.listener, it.fault = nil, nil, nil
 	s.dirty = true
+}
+
+// readCluster says what a cluster that is here means. Both results are nil for what has not come.
+func (s *store) readCluster(it *item) (*clusterReading, error) {
+	m, ok := it.message.(*clusterv3.Cluster)
+	if ok && it.cluster == nil && it.fault == nil {
+		it.cluster, it.fault = readCluster(m)
+	}
+	return it.cluster, it.fault
+}
+
+// readListener says what a listener that is here means, with the extension configs that are here.
+func (s *store) readListener(it *item) (*reading, error) {
+	m, ok := it.message.(*listenerv3.Listener)
+	if ok && (it.listener == nil && it.fault == nil || it.readAt != s.extends) {
+		it.listener, it.fault = readListener(m, s.extension)
+		it.readAt = s.extends
+	}
+	return it.listener, it.fault
 }
 
 // Missing notes that a resource does not exist.
@@ -183,17 +237,15 @@ func (s *store) subscribe() {
 		s.files[f] = true
 	}
 	for _, it := range s.items[ClusterType] {
-		if m, ok := it.message.(*clusterv3.Cluster); ok {
-			if c, err := readCluster(m); err == nil {
-				switch {
-				case c.edsPath != "":
-					s.files[FileSource{EndpointType, c.edsPath}] = true
-					filed = append(filed, c.eds)
-				case c.eds != "":
-					eds = append(eds, c.eds)
-				}
-				sds = append(sds, secretNames(c.body)...)
+		if c, _ := s.readCluster(it); c != nil {
+			switch {
+			case c.edsPath != "":
+				s.files[FileSource{EndpointType, c.edsPath}] = true
+				filed = append(filed, c.eds)
+			case c.eds != "":
+				eds = append(eds, c.eds)
 			}
+			sds = append(sds, c.secrets...)
 		}
 	}
 	for _, it := range s.items[ListenerType] {
@@ -202,11 +254,8 @@ func (s *store) subscribe() {
 			continue
 		}
 		ecds = append(ecds, discovered(m)...)
-		if l, err := readListener(m, s.extension); err == nil {
-			sds = append(sds, secretNames(l.body)...)
-			for _, r := range l.resources {
-				sds = append(sds, secretNames(r.body)...)
-			}
+		if l, _ := s.readListener(it); l != nil {
+			sds = append(sds, l.secrets...)
 		}
 	}
 	s.wanted(EndpointType, eds, filed)
@@ -230,8 +279,7 @@ func (s *store) wanted(typeURL string, names, filed []string) {
 	names = slices.Compact(names)
 	for name, it := range s.items[typeURL] {
 		if _, found := slices.BinarySearch(names, name); !found && !it.static && !slices.Contains(filed, name) {
-			delete(s.items[typeURL], name)
-			s.dirty = true
+			s.drop(typeURL, name)
 		}
 	}
 	s.want(typeURL, names)

@@ -94,7 +94,7 @@ func (p *process) Apply(s *config.Snapshot) []config.Problem {
 
 // bench is a store with a process behind it.
 type bench struct {
-	t       *testing.T
+	t       testing.TB
 	process *process
 	store   *store
 	base    *config.Model
@@ -102,7 +102,7 @@ type bench struct {
 	wants   map[string][]string
 }
 
-func newBench(t *testing.T) *bench {
+func newBench(t testing.TB) *bench {
 	b := &bench{t: t, process: newProcess(), base: &config.Model{Partial: true}, wants: make(map[string][]string)}
 	b.base.SetDefaults()
 	b.store = newStore(b.process.language, func() *config.Env { return &config.Env{} }, func() time.Time { return start }, func(url string, names []string) { b.wants[short(url)] = names })
@@ -170,7 +170,7 @@ func (b *bench) want(want string) {
 	}
 }
 
-func listener(t *testing.T, name string, port int, cluster string) *listenerv3.Listener {
+func listener(t testing.TB, name string, port int, cluster string) *listenerv3.Listener {
 	var l listenerv3.Listener
 	fromYAML(t, fmt.Sprintf(`
 name: %s
@@ -180,13 +180,13 @@ filter_chains: [{filters: [{name: tcp, typed_config: {"@type": type.googleapis.c
 	return &l
 }
 
-func edsCluster(t *testing.T, name string) *clusterv3.Cluster {
+func edsCluster(t testing.TB, name string) *clusterv3.Cluster {
 	var c clusterv3.Cluster
 	fromYAML(t, "name: "+name+"\ntype: EDS\neds_cluster_config: {eds_config: {ads: {}}}", &c)
 	return &c
 }
 
-func endpoints(t *testing.T, name string, ports ...int) *endpointv3.ClusterLoadAssignment {
+func endpoints(t testing.TB, name string, ports ...int) *endpointv3.ClusterLoadAssignment {
 	text := "cluster_name: " + name + "\nendpoints: [{lb_endpoints: ["
 	for _, p := range ports {
 		text += fmt.Sprintf("{endpoint: {address: {socket_address: {address: 10.0.0.1, port_value: %d}}}},", p)
