@@ -117,6 +117,9 @@ func container(s *session, c *redis.Command) bool {
 
 // command serves the request that was just framed. It returns false if it must wait.
 func (s *session) command() bool {
+	if s.view.upstream != s.gate.upstream && !s.follow() {
+		return s.hold()
+	}
 	c := redis.Lookup(s.request.Arg(0))
 	if s.ordinary && c != nil {
 		if h := s.view.upstream.handlers[c.ID]; h != nil {
@@ -185,17 +188,17 @@ func (s *session) refused(c *redis.Command) bool {
 
 // sameShard serves a command whose keys must be on one shard.
 func (s *session) sameShard(c *redis.Command) bool {
+	if !s.adopt() {
+		return s.hold()
+	}
 	node, ok := s.shardOf(c)
 	if !ok {
 		return true
 	}
-	if !s.adopt() {
-		return s.hold()
-	}
 	return s.forward(node, c)
 }
 
-// shardOf finds the one shard of a request's keys; if it cannot it has answered.
+// shardOf finds the one shard of a request's keys, in the topology that the session has adopted; if it cannot it has answered.
 func (s *session) shardOf(c *redis.Command) (node int, ok bool) {
 	r := &s.request
 	if !c.ArityOK(r.Len()) {

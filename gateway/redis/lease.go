@@ -19,9 +19,10 @@ type tracking struct {
 
 // change is what a command changes when its reply says so.
 type change struct {
-	db    int // -1: not this
-	resp3 int // -1: not this
-	raw   bool
+	db     int // -1: not this
+	resp3  int // -1: not this
+	raw    bool
+	sticky bool
 }
 
 func (t *tracking) subscribed() bool {
@@ -57,6 +58,7 @@ func (s *session) acquire(node int) (*backend, error) {
 func (s *session) release() {
 	b := s.lease
 	if !s.track.clean() || b.raw || b.pending.len() > 0 {
+		b.leave()
 		return
 	}
 	s.lease = nil
@@ -118,9 +120,7 @@ func (s *session) onLease(c *redis.Command) bool {
 			return s.client(c)
 		}
 		s.pause()
-		if r.Len() < 2 || !aboutOthers(r.Arg(1)) {
-			t.sticky, b.dirty = true, true
-		}
+		return s.clientOnLease(c)
 	case "multi":
 		t.multi = true
 	case "exec", "discard":
@@ -154,6 +154,20 @@ func aboutOthers(sub []byte) bool {
 		}
 	}
 	return false
+}
+
+// clientOnLease serves CLIENT where the session has a connection of its own. What changes that connection keeps it for good; what the
+// server refuses does not: clients try subcommands that only newer servers know.
+func (s *session) clientOnLease(c *redis.Command) bool {
+	switch {
+	case s.track.multi:
+		s.track.sticky, s.lease.dirty = true, true // it happens at EXEC; too late to follow
+	case s.request.Len() > 1 && !aboutOthers(s.request.Arg(1)):
+		s.changing(change{db: -1, resp3: -1, sticky: true})
+		return true
+	}
+	s.leased1(c)
+	return true
 }
 
 // leased1 sends the request down the leased connection.
@@ -226,6 +240,9 @@ func (s *session) become(ch change) {
 	if ch.raw {
 		s.lease.raw = true
 	}
+	if ch.sticky {
+		s.track.sticky, s.lease.dirty = true, true
+	}
 	s.setView(s.view.upstream.view(key))
 }
 
@@ -247,6 +264,9 @@ func (s *session) pushOut(f []byte) {
 
 // blocking serves a command that may wait for long: on a connection of its own, so that nobody else waits.
 func (s *session) blocking(c *redis.Command) bool {
+	if s.inFlight() > 0 || !s.adopt() {
+		return s.hold()
+	}
 	node := 0
 	if s.view.upstream.mode != modeSingle {
 		n, ok := s.shardOf(c)
@@ -254,9 +274,6 @@ func (s *session) blocking(c *redis.Command) bool {
 			return true
 		}
 		node = n
-	}
-	if s.inFlight() > 0 || !s.adopt() {
-		return s.hold()
 	}
 	if s.lease != nil {
 		return s.refuse("ERR '" + c.Name + "' is not supported over several servers while keys are watched or channels subscribed")

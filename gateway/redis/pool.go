@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/sidewire/sidewire/protocols/redis"
 )
 
 // viewKey is what must be equal for sessions to share connections.
@@ -210,7 +212,40 @@ func (p *pool) retire(why string) {
 			b.discard(why)
 		}
 	}
+	if p.leased > 0 && p.closed() {
+		for b := range p.view.upstream.engine.backends {
+			if b.pool == p {
+				b.leave()
+			}
+		}
+	}
 }
+
+// leave ends a session's own connection to a server that has left, once no command or transaction is under way on it. The client's state
+// there (subscriptions, watches, tracking) would be told of nothing any more, and what it waits for would come elsewhere.
+func (b *backend) leave() {
+	s := b.holder
+	if s == nil || s.track.multi || !b.pool.closed() {
+		return
+	}
+	for i := range b.pending.len() {
+		if p := b.pending.at(i); p.session != nil && !blocks[min(p.command, redis.Count)] || p.op != nil {
+			return
+		}
+	}
+	b.lose(errLeft)
+}
+
+var errLeft = errors.New("the server has left")
+
+// blocks tells of each command whether it is one that waits.
+var blocks = func() (t [redis.Count + 1]bool) {
+	all := redis.Commands()
+	for i := range all {
+		t[all[i].ID] = all[i].Has(redis.Blocking)
+	}
+	return t
+}()
 
 // defaultTimeout is how long a command may take.
 const defaultTimeout = 5 * time.Second

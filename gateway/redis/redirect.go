@@ -57,16 +57,32 @@ func (u *upstream) redirected(b *backend, p *pending, f []byte) bool {
 		}
 		u.sendOn(b, to, p, text, ask)
 	default:
-		if b.holder != nil {
+		u.engine.out.refresh(u, string(w))
+		if b.holder != nil || b.followed(p, text) {
 			return false
 		}
-		u.engine.out.refresh(u, string(w))
 		u.engine.later = append(u.engine.later, later{u.engine.clock + int64(retryAfter), bytes.Clone(text), *p})
 		b.pending.pop()
 		u.engine.arm()
 	}
 	p.owner().hold() // what the client says next about the same key must not overtake
 	return true
+}
+
+// followed tells whether a command's owner has another one under way on the same connection, and for the same slot: that one may be
+// executed before this one could come again, so this one must not come again.
+func (b *backend) followed(p *pending, text []byte) bool {
+	slot, ok := slotOf(text)
+	for i := 1; i < b.pending.len(); i++ {
+		q := b.pending.at(i)
+		if (q.session == nil && q.op == nil) || q.owner() != p.owner() {
+			continue
+		}
+		if other, known := slotOf(b.wire.Retained(q.from, q.end)); !ok || !known || other == slot {
+			return true
+		}
+	}
+	return false
 }
 
 // retryAfter is how long a command that should come again waits; with maxHops it bounds the whole.
@@ -245,13 +261,31 @@ func (e *engine) again() {
 
 // relocate finds the node of a command's first key.
 func (u *upstream) relocate(text []byte) int {
+	key := firstKey(text)
+	if key == nil {
+		return -1
+	}
+	return u.locate(key)
+}
+
+// slotOf is the slot of a command's first key.
+func slotOf(text []byte) (slot uint16, ok bool) {
+	key := firstKey(text)
+	if key == nil {
+		return 0, false
+	}
+	return hash.Slot(key), true
+}
+
+// firstKey reads a whole command, however long: unlike keyOf, which is for figures, it never takes something else for the key.
+func firstKey(text []byte) []byte {
 	var r redis.Request
 	if n, err := r.Next(text); err != nil || n == 0 {
-		return -1
+		return nil
 	}
 	c := redis.Lookup(r.Arg(0))
 	if c == nil {
-		return -1
+		return nil
 	}
 	if len(c.Sub) > 0 && r.Len() > 1 {
 		if sub := c.Subcommand(r.Arg(1)); sub != nil {
@@ -260,9 +294,9 @@ func (u *upstream) relocate(text []byte) int {
 	}
 	keys, err := c.AppendKeys(nil, &r)
 	if err != nil || len(keys) == 0 {
-		return -1
+		return nil
 	}
-	return u.locate(r.Arg(keys[0]))
+	return r.Arg(keys[0])
 }
 
 // repeat sends a transaction again if one of its commands was redirected: the server has then executed none of it.

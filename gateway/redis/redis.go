@@ -216,7 +216,7 @@ func (p *protocol) Upstream(h host.Host, c *cluster.Cluster) (host.Upstream, err
 	if err != nil {
 		return nil, err
 	}
-	return r.attach(c)
+	return r.seat(c)
 }
 
 func (p *protocol) Listen(h host.Host, l *config.Listener) (listener.Handler, error) {

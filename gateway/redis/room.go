@@ -61,6 +61,7 @@ func (r *room) do(f func()) {
 type attachment struct {
 	room    *room
 	cluster *cluster.Cluster
+	shape   shape
 	up      *upstream // the loop's goroutine only, but for its name
 	ctx     context.Context
 	stop    context.CancelFunc
@@ -70,8 +71,8 @@ type attachment struct {
 	sentinels sentinels
 }
 
-func (r *room) attach(c *cluster.Cluster) (*attachment, error) {
-	a := &attachment{room: r, cluster: c}
+func (r *room) attach(c *cluster.Cluster, conf *config.Cluster) (*attachment, error) {
+	a := &attachment{room: r, cluster: c, shape: shapeOf(conf)}
 	a.ctx, a.stop = context.WithCancel(context.Background())
 	a.topology.init(a)
 	a.sentinels.init(a)
@@ -84,7 +85,7 @@ func (r *room) attach(c *cluster.Cluster) (*attachment, error) {
 				c.Report(e, cause)
 			}
 		}
-		err = a.configure(c.Config())
+		err = a.configure(conf)
 	})
 	if err != nil {
 		a.stop()
@@ -100,7 +101,11 @@ func (a *attachment) follow() {
 	for {
 		changed := a.cluster.Changed()
 		a.room.loop.Post(func() {
-			if err := a.configure(a.cluster.Config()); err != nil {
+			c := a.cluster.Config()
+			if a.ctx.Err() != nil || shapeOf(c) != a.shape {
+				return // another attachment's
+			}
+			if err := a.configure(c); err != nil {
 				a.room.host.Log().Error("placing keys", "cluster", a.cluster.Name(), "error", err)
 			}
 		})
@@ -112,26 +117,10 @@ func (a *attachment) follow() {
 	}
 }
 
-func (a *attachment) Update(c *config.Cluster) error {
+func (a *attachment) update(c *config.Cluster) error {
 	var err error
 	a.room.do(func() { err = a.configure(c) })
 	return err
-}
-
-// Close gives the connections up. Sessions that still come get an error.
-func (a *attachment) Close() {
-	a.stop()
-	a.watch.Wait()
-	a.room.host.View("redis/"+a.cluster.Name(), nil)
-	a.room.do(func() {
-		delete(a.room.engine.upstreams, a.up)
-		a.up.setNodes(nil)
-		for b := range a.room.engine.backends {
-			if b.pool.view.upstream == a.up {
-				b.lose(cluster.ErrClosed)
-			}
-		}
-	})
 }
 
 // configure brings the upstream to a configuration and the endpoints' present state. Loop goroutine only.
@@ -144,8 +133,10 @@ func (a *attachment) configure(c *config.Cluster) error {
 	u.maxDedicated, u.split = b.Dedicated, b.CrossShard == "split"
 	if u.connections != b.Connections {
 		u.connections = b.Connections
-		u.views = map[viewKey]*view{}
 		u.epoch++
+		for _, v := range u.views {
+			v.renew()
+		}
 	}
 	u.reads, u.ownWrites = readPolicies[b.Read], int64(b.OwnWrites.Std())
 	u.ask = b.Hashing == "slots" || b.Hashing == "sentinel"
@@ -387,10 +378,11 @@ func (h *handler) StartTLS() bool { return true }
 
 func (h *handler) Update(l *config.Listener) error {
 	b := l.Block.(*ListenerBlock)
-	a, ok := h.room.host.Upstream(b.Cluster).(*attachment)
+	seat, ok := h.room.host.Upstream(b.Cluster).(*seat)
 	if !ok {
 		return fmt.Errorf("no Redis cluster named %q", b.Cluster)
 	}
+	a := seat.now.Load()
 	h.tls.Store(l.TLS)
 	h.room.do(func() {
 		g := h.gate
@@ -406,9 +398,6 @@ func (h *handler) Update(l *config.Listener) error {
 		}
 		if g.announce = b.Announce; g.announce == "" {
 			g.announce = strings.Replace(l.Address, "0.0.0.0", "127.0.0.1", 1)
-		}
-		if g.upstream != nil && g.upstream != a.up {
-			g.upstream.epoch++ // its sessions look up, and see that they belong elsewhere
 		}
 		g.upstream = a.up
 	})

@@ -115,6 +115,19 @@ func (u *upstream) view(key viewKey) *view {
 	return v
 }
 
+// renew gives a view connections of another number or kind. What is under way on the old ones ends there.
+func (v *view) renew() {
+	pools, replicas := v.pools, v.replicas
+	v.pools, v.replicas = nil, nil
+	v.rebuild()
+	for _, p := range pools {
+		p.retire("configuration has changed")
+	}
+	for _, p := range replicas {
+		p.retire("configuration has changed")
+	}
+}
+
 func (v *view) rebuild() {
 	old := v.pools
 	v.pools = make([]*pool, len(v.upstream.nodes))
@@ -170,6 +183,16 @@ const (
 	noHost    = "ERR no upstream host: "
 )
 
+// follow takes a session to its listener's upstream if that is another one now, when nothing is under way on the old one.
+func (s *session) follow() bool {
+	if s.inFlight() > 0 {
+		return false
+	}
+	s.view = s.gate.upstream.view(s.view.key)
+	s.topology = ^uint64(0) // no upstream's epoch
+	return true
+}
+
 // adopt lets a session that has nothing under way see the newest topology. One that has waits: two of its commands for one key must not
 // go to two servers at the same time.
 func (s *session) adopt() bool {
@@ -184,19 +207,16 @@ func (s *session) adopt() bool {
 		s.wait()
 		return false
 	}
-	if g := s.gate.upstream; g != s.view.upstream {
-		s.view = g.view(s.view.key)
-	}
 	s.topology = s.view.upstream.epoch
 	return true
 }
 
 // keyed is the path of most commands: one key at a fixed place.
 func (s *session) keyed(c *redis.Command) bool {
-	u := s.view.upstream
 	if !s.adopt() {
 		return s.hold()
 	}
+	u := s.view.upstream // not before: it may be another one now
 	if u.mode == modeSingle {
 		return s.forward(0, c)
 	}

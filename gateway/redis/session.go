@@ -208,9 +208,6 @@ func (s *session) idle() {
 	if s.lease != nil {
 		s.release()
 	}
-	if s.view != nil {
-		s.topology = s.view.upstream.epoch
-	}
 	if s.held {
 		s.held = false
 		s.resume()

@@ -195,12 +195,12 @@ func joinExec(o *op, dst []byte) []byte {
 
 // watchCommand serves WATCH over several servers: on a connection of its own to the keys' server.
 func (s *session) watchCommand(c *redis.Command) bool {
+	if s.inFlight() > 0 || !s.adopt() {
+		return s.hold()
+	}
 	node, ok := s.shardOf(c)
 	if !ok {
 		return true
-	}
-	if s.inFlight() > 0 || !s.adopt() {
-		return s.hold()
 	}
 	if s.lease != nil && s.lease.pool.node.index != node {
 		return s.refuse(crossSlot)

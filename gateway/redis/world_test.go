@@ -309,6 +309,9 @@ func (l *upLink) execute(args []string, out []byte) []byte {
 		if len(args) == 2 {
 			return redis.AppendBulk(out, l.name)
 		}
+		if args[1] == "MAINT_NOTIFICATIONS" {
+			return append(out, "-ERR unknown command\r\n"...)
+		}
 		l.name = args[2]
 		return append(out, "+OK\r\n"...)
 	case "watch", "unwatch":

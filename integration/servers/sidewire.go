@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -100,6 +101,17 @@ func (s *Sidewire) Write(config string) error {
 
 // Reload asks the process to read its file now.
 func (s *Sidewire) Reload() error { return s.Signal(syscall.SIGHUP) }
+
+// Await waits until the admin interface's answer to path has want in it.
+func (s *Sidewire) Await(ctx context.Context, path, want string) error {
+	return Poll(ctx, func(ctx context.Context) error {
+		body, err := s.Get(ctx, path)
+		if err == nil && !strings.Contains(body, want) {
+			err = fmt.Errorf("%s does not say %q", path, want)
+		}
+		return err
+	})
+}
 
 // Get asks the admin interface; any answer but 200 is an error.
 func (s *Sidewire) Get(ctx context.Context, path string) (string, error) {
