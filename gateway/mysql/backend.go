@@ -21,7 +21,7 @@ const backendCaps = wire.Protocol41 | wire.LongFlag | wire.Transactions | wire.M
 
 // classCaps are the capabilities that change the bytes of an answer or the meaning of a statement: a backend connection
 // serves only sessions that agreed to the same ones, so that answers pass as they are.
-const classCaps = wire.DeprecateEOF | wire.FoundRows | wire.IgnoreSpace | wire.NoSchema
+const classCaps = wire.DeprecateEOF | wire.FoundRows | wire.IgnoreSpace | wire.NoSchema | wire.QueryAttributes
 
 // class is what a backend connection was opened with and cannot change.
 type class struct {
@@ -183,6 +183,9 @@ func (b *backend) query(sql string) ([][]string, error) {
 // command runs one command of sidewire's own and returns the names of its last result's columns, and all rows.
 func (b *backend) command(cmd wire.Command, text string) (columns []string, rows [][]string, err error) {
 	p := append(make([]byte, wire.HeaderLen, wire.HeaderLen+1+len(text)), byte(cmd))
+	if cmd == wire.ComQuery && b.caps.Has(wire.QueryAttributes) {
+		p = append(p, wire.NoAttributes...)
+	}
 	p = append(p, text...)
 	p, _ = wire.EndPacket(p, 0, 0)
 	if _, err := b.conn.Write(p); err != nil {

@@ -124,8 +124,18 @@ func (s *session) dispatch(cmd wire.Command, raw, body []byte, seq byte) error {
 // query serves COM_QUERY.
 func (s *session) query(raw, body []byte, seq byte) error {
 	sql := text(body[1:])
+	s.attributes = nil
+	if s.caps.Has(wire.QueryAttributes) {
+		attributes, said, n, err := wire.SplitAttributes(body[1:])
+		if err != nil {
+			return err
+		}
+		if sql = text(said); n > 0 {
+			s.attributes = attributes
+		}
+	}
 	if own := s.ownNumber(sql); own != "" {
-		sql, raw, body = own, nil, append([]byte{body[0]}, own...)
+		sql, raw = own, nil
 	}
 	e, err := s.analyse(sql)
 	if err != nil {
@@ -148,7 +158,9 @@ func (s *session) query(raw, body []byte, seq byte) error {
 	if e.verb == scan.Use && !e.multi && len(s.terms.databases) > 0 {
 		return s.use(sql, seq)
 	}
-	return s.run(raw, body, seq, s.requirements(&e), &e)
+	return s.exchange(seq, s.requirements(&e), &e, 0, func(b *backend) ([]byte, error) {
+		return s.request(b, raw, sql), nil
+	}, wire.ComQuery)
 }
 
 // sharding is the virtual database that the session is in; nil when statements go to one cluster as they are. A

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/sidewire/sidewire/gateway/socket"
@@ -17,7 +18,7 @@ const (
 	clientCaps = wire.LongPassword | wire.FoundRows | wire.LongFlag | wire.ConnectWithDB | wire.NoSchema | wire.ODBC | wire.LocalFiles |
 		wire.IgnoreSpace | wire.Protocol41 | wire.Interactive | wire.IgnoreSigpipe | wire.Transactions | wire.Reserved | wire.SecureConnection |
 		wire.MultiStatements | wire.MultiResults | wire.PSMultiResults | wire.PluginAuth | wire.ConnectAttrs | wire.PluginAuthLenenc |
-		wire.HandleExpired | wire.SessionTrack | wire.DeprecateEOF
+		wire.HandleExpired | wire.SessionTrack | wire.DeprecateEOF | wire.QueryAttributes
 	// handshakeTimeout bounds a client's way to its first command; handshakeLimit its packets.
 	handshakeTimeout = 10 * time.Second
 	handshakeLimit   = 64 << 10
@@ -38,8 +39,12 @@ func (s *session) handshake() bool {
 	if s.terms.tls != nil {
 		caps |= wire.SSL
 	}
+	version := m.serverVersion(s.terms)
+	if strings.Contains(version, "MariaDB") {
+		caps &^= wire.QueryAttributes // its clients do not know the flag, and it has nowhere to keep them
+	}
 	auth := &wire.ServerAuth{
-		Greeting: wire.Greeting{ServerVersion: m.serverVersion(s.terms), ConnectionID: s.id, Nonce: nonce, Capabilities: caps,
+		Greeting: wire.Greeting{ServerVersion: version, ConnectionID: s.id, Nonce: nonce, Capabilities: caps,
 			Collation: wire.CollationUTF8MB4, Status: wire.StatusAutocommit, Plugin: s.terms.block.AuthPlugin},
 		Host: s.host, Lookup: s.accounts, Secure: s.private(),
 	}
@@ -146,7 +151,7 @@ func (p *prefixed) Read(b []byte) (int, error) {
 
 // enter makes the session what its client asked for, its database included, and answers the handshake.
 func (s *session) enter(r *wire.Response, seq byte) bool {
-	s.caps = r.Capabilities & clientCaps
+	s.caps = r.Capabilities & clientCaps // no more than the greeting offered
 	s.collation = r.Collation
 	s.become(r.User)
 	s.mode = s.firstMode()

@@ -41,6 +41,12 @@ func (s *session) class() class {
 	return class{caps: s.caps & classCaps, collation: s.collation, as: s.as}
 }
 
+// plain is the class without what only statements that pass as they are can use.
+func (c class) plain() class {
+	c.caps &^= wire.QueryAttributes
+	return c
+}
+
 // acquire takes the connection for a statement: the one that is held, else one from the pool.
 func (s *session) acquire(n needs) (*backend, error) {
 	if s.lease != nil {

@@ -56,18 +56,20 @@ type session struct {
 	scratch   []byte // scratch for packets that pass changed
 	nonce     []byte // of the greeting: COM_CHANGE_USER proves itself with it
 	answer    answer // of the command that runs
-	virtual   string // the virtual database that is current; empty: none
-	sharded   *virtual
-	holds     []*hold // connections to its shards
-	lastOf    map[int]lastUse
-	tx        transaction
-	nextTx    []string // SET TRANSACTION, for the next one
-	exec      plan.Execution
-	gathers   bool
-	newPin    string // the pin that the command that runs added
-	record    bool   // the command is a statement
-	told      telemetry.Statement
-	several   bool // servers worked on it at once
+	// attributes are those of the query that runs, encoded; they lie in its packet.
+	attributes []byte
+	virtual    string // the virtual database that is current; empty: none
+	sharded    *virtual
+	holds      []*hold // connections to its shards
+	lastOf     map[int]lastUse
+	tx         transaction
+	nextTx     []string // SET TRANSACTION, for the next one
+	exec       plan.Execution
+	gathers    bool
+	newPin     string // the pin that the command that runs added
+	record     bool   // the command is a statement
+	told       telemetry.Statement
+	several    bool // servers worked on it at once
 
 	active atomic.Int64 // when the last command began or ended, in nanoseconds; negative while one runs
 
@@ -122,6 +124,9 @@ func (s *session) serve() {
 			return
 		}
 		s.release()
+		if cap(s.scratch) > largeRead {
+			s.scratch = nil // a large statement's: the session may idle for hours
+		}
 		if s.atBoundary() && (s.handler.draining.Load() || s.over()) {
 			s.farewell(nil)
 			return

@@ -30,6 +30,8 @@ type prepared struct {
 	database string
 	settings *settings
 	types    []byte       // of the parameters, as last given
+	names    []byte       // the same on a session with query attributes: types and names, the attributes' too
+	count    int          // of names
 	sent     map[int]bool // parameters that came by SEND_LONG_DATA
 	cursor   bool
 	sharded  *shardedStatement // nil: not on a virtual database
@@ -239,13 +241,21 @@ func (s *session) execute(body []byte, seq byte) error {
 	if err != nil {
 		return err
 	}
-	x, err := wire.DecodeExecute(body, p.params)
-	if err != nil {
-		return err
+	var x wire.Execute
+	var named *wire.NamedExecute
+	if s.caps.Has(wire.QueryAttributes) {
+		if named, err = p.named(body); err == nil && p.sharded != nil {
+			x, err = named.Plain(p.params, p.isSent)
+		}
+	} else {
+		x, err = wire.DecodeExecute(body, p.params)
 	}
-	if x.NewTypes {
+	switch {
+	case err != nil:
+		return err
+	case x.NewTypes:
 		p.types = append(p.types[:0], x.Types...)
-	} else if p.params > 0 && len(p.types) != 2*p.params {
+	case named == nil && p.params > 0 && len(p.types) != 2*p.params:
 		return fault(codeWrongArguments, stateGeneral, "Incorrect arguments to mysqld_stmt_execute")
 	}
 	e := p.effect
@@ -257,7 +267,11 @@ func (s *session) execute(body []byte, seq byte) error {
 		}
 		return s.executeSharded(p, x, seq)
 	}
-	if x.Flags&wire.CursorFlags != 0 {
+	cursor := x.Flags&wire.CursorFlags != 0
+	if named != nil {
+		cursor = named.Flags&wire.CursorFlags != 0
+	}
+	if cursor {
 		e.pin = pinCursor
 	}
 	n := s.requirements(&e)
@@ -266,13 +280,20 @@ func (s *session) execute(body []byte, seq byte) error {
 		if err != nil {
 			return nil, err
 		}
-		return s.execution(k, p, x), nil
+		switch {
+		case named == nil:
+			return s.execution(k, p, x), nil
+		case b.caps.Has(wire.QueryAttributes):
+			return s.namedExecution(k, p, *named), nil
+		}
+		plain, err := named.Plain(p.params, p.isSent)
+		return s.execution(k, p, plain), err
 	}, wire.ComStmtExecute)
 	if len(p.sent) > 0 {
 		p.sent = nil
 		s.unpinUnless(pinLongData, func(q *prepared) bool { return len(q.sent) > 0 })
 	}
-	if x.Flags&wire.CursorFlags != 0 {
+	if cursor {
 		st := s.answer.reply.Status
 		p.cursor = err == nil && s.answer.err == nil && st.Has(wire.StatusCursorExists) && !st.Has(wire.StatusLastRowSent)
 		s.unpinUnless(pinCursor, func(q *prepared) bool { return q.cursor })

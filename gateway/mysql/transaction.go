@@ -39,7 +39,7 @@ func (s *session) join(v *virtual, target int, n needs) (*hold, error) {
 		if u == nil {
 			return nil, fault(codeNoServer, stateRejected, "sidewire: cluster %q is gone", at.Cluster)
 		}
-		w := want{role: n.role, class: s.class(), settings: s.settings, database: at.Database}
+		w := want{role: n.role, class: s.class().plain(), settings: s.settings, database: at.Database}
 		if s.lastOf != nil {
 			if l := s.lastOf[target]; l.b != nil {
 				w.last, w.uses = l.b, l.uses

@@ -15,6 +15,9 @@ func FuzzDecoders(f *testing.F) {
 	f.Add(AppendColumn(nil, &Column{Name: []byte("c")}), uint32(0))
 	f.Add([]byte{byte(ComChangeUser), 'b', 0, 0, 's', 0, 45, 0}, uint32(serverCaps))
 	f.Add(AppendExecute(nil, &Execute{ID: 1, Nulls: []byte{0}, NewTypes: true, Types: []byte{3, 0, 253, 0}, Values: []byte{1, 0, 0, 0, 1, 'x'}}), uint32(2))
+	f.Add([]byte{2, 1, 2, 1, 0xfe, 0, 1, 'a', 6, 0, 1, 'b', 2, 'v', '1', 'S'}, uint32(QueryAttributes))
+	f.Add(AppendNamedExecute(nil, &NamedExecute{ID: 1, Count: 3, Nulls: []byte{2}, NewTypes: true,
+		Named: []byte{3, 0, 0, 6, 0, 1, 'a', 253, 0, 1, 'b'}, Values: []byte{1, 0, 0, 0, 1, 'x'}}), uint32(1))
 	f.Fuzz(func(t *testing.T, p []byte, c uint32) {
 		caps := Capability(c)
 		if ok, err := DecodeOK(p, caps); err == nil && len(ok.Track) > 0 {
@@ -55,6 +58,20 @@ func FuzzDecoders(f *testing.F) {
 		n := int(c % 70)
 		if e, err := DecodeExecute(p, n); err == nil && e.NewTypes {
 			e.Params(nil, e.Types, func(i int) bool { return c>>(i%32)&1 == 1 })
+		}
+		if attributes, text, _, err := SplitAttributes(p); err == nil && len(attributes)+len(text) != len(p) {
+			t.Fatalf("%d and %d bytes of %d", len(attributes), len(text), len(p))
+		}
+		if e, err := DecodeNamedExecute(p, n); err == nil {
+			again, err := DecodeNamedExecute(AppendNamedExecute(nil, &e), n)
+			if err != nil || again.Count != e.Count || !bytes.Equal(again.Named, e.Named) || !bytes.Equal(again.Values, e.Values) {
+				t.Fatalf("%+v became %+v, %v", e, again, err)
+			}
+			if x, err := e.Plain(n, func(i int) bool { return c>>(i%32)&1 == 1 }); err == nil {
+				if _, err := DecodeExecute(AppendExecute(nil, &x), n); err != nil {
+					t.Fatal(err)
+				}
+			}
 		}
 		if vs, err := SplitText(nil, p, n); err == nil {
 			var b []byte
