@@ -70,6 +70,7 @@ func (s *session) failedWith(err error, seq byte) bool {
 	}
 	e := clientFault(err)
 	s.answer.err = e
+	s.warned.failed(e)
 	return s.reply(at, e) == nil
 }
 

@@ -24,6 +24,7 @@ const (
 	codeAccessDenied           = 1045
 	codeUnknownCommand         = 1047
 	codeServerShutdown         = 1053
+	codeDuplicate              = 1062
 	codeSyntax                 = 1064
 	codeNoSuchThread           = 1094
 	codeKillDenied             = 1095

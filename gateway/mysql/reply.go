@@ -23,13 +23,26 @@ type answer struct {
 	prepared wire.Prepared
 	// generated is the key that sidewire made for the statement: what LAST_INSERT_ID() is to say; 0: none.
 	generated uint64
+	names     *names // of the virtual database whose tables answer; nil: names pass as they are
+	columns   int    // definitions that have passed, of the result that is being read
+	held      []byte // changed packets, and what stood between them, still to be written
 }
 
 func (a *answer) begin(cmd wire.Command, caps wire.Capability, seq byte) {
 	learnt := a.learnt[:0]
 	reply := a.reply
-	*a = answer{reply: reply, learnt: learnt}
+	*a = answer{reply: reply, learnt: learnt, held: a.held[:0]}
 	a.reply.Begin(cmd, caps, seq)
+}
+
+// rename makes the answer pass in a virtual database's names.
+func (a *answer) rename(n *names) { a.names, a.reply.Each = n, true }
+
+// renamed stops looking at every packet when the last column of a result has passed.
+func (a *answer) renamed() {
+	if a.columns++; a.columns == a.reply.Columns {
+		a.columns, a.reply.Each = 0, false
+	}
 }
 
 // errTorn means that the client has seen part of a packet that will not come whole: its connection is of no use any more.
@@ -68,11 +81,15 @@ func (s *session) forward(b *backend, virtual uint32) error {
 				return s.interrupted(b, err)
 			}
 			if p != nil {
-				if err := s.replace(b, done, p); err != nil {
-					return err
-				}
+				s.replace(b, done, p)
 				done = 0
 			}
+			r.Each = a.names != nil
+		case wire.EventColumn:
+			s.out = a.names.appendColumn(s.out[:0], r.Packet)
+			s.replace(b, done, s.out)
+			done = 0
+			a.renamed()
 		case wire.EventErr:
 			if a.err, err = wire.DecodeErr(r.Packet); err != nil {
 				b.broken = true
@@ -82,6 +99,12 @@ func (s *session) forward(b *backend, virtual uint32) error {
 				a.err = nil
 				b.took(done)
 				return errElsewhere
+			}
+			if a.names != nil {
+				a.err = a.names.fault(a.err)
+				s.out = wire.AppendErr(s.out[:0], a.err)
+				s.replace(b, done, s.out)
+				done = 0
 			}
 		case wire.EventPrepared:
 			if a.prepared, err = wire.DecodePrepared(r.Packet); err != nil {
@@ -112,34 +135,33 @@ func (s *session) forward(b *backend, virtual uint32) error {
 	return nil
 }
 
-// flush writes the first n unread bytes of b to the client.
+// flush writes what is held back and the first n unread bytes of b to the client.
 func (s *session) flush(b *backend, n int) error {
-	if n == 0 {
+	p := b.unread()[:n]
+	if a := &s.answer; len(a.held) > 0 {
+		a.held = append(a.held, p...)
+		p, a.held = a.held, a.held[:0]
+	}
+	if len(p) == 0 {
 		return nil
 	}
-	if _, err := s.stream.conn.Write(b.unread()[:n]); err != nil {
+	if _, err := s.stream.conn.Write(p); err != nil {
 		b.broken = true
 		return fmt.Errorf("writing answer: %w", errors.Join(errClientGone, err))
 	}
-	s.answer.sent += int64(n)
+	s.answer.sent += int64(len(p))
 	b.took(n)
 	return nil
 }
 
-// replace writes the first n unread bytes of b to the client with payload in the place of their last packet.
-func (s *session) replace(b *backend, n int, payload []byte) error {
-	r := &s.answer.reply
-	start := n - len(r.Packet) - wire.HeaderLen
+// replace takes the first n unread bytes of b, with payload in the place of their last packet, for the next flush.
+func (s *session) replace(b *backend, n int, payload []byte) {
+	a := &s.answer
+	start := n - len(a.reply.Packet) - wire.HeaderLen
 	seq := b.unread()[start+3]
-	s.scratch = append(s.scratch[:0], b.unread()[:start]...)
-	s.scratch, _ = wire.AppendPacket(s.scratch, seq, payload)
-	if _, err := s.stream.conn.Write(s.scratch); err != nil {
-		b.broken = true
-		return fmt.Errorf("writing answer: %w", errors.Join(errClientGone, err))
-	}
-	s.answer.sent += int64(len(s.scratch))
+	a.held = append(a.held, b.unread()[:start]...)
+	a.held, _ = wire.AppendPacket(a.held, seq, payload)
 	b.took(n)
-	return nil
 }
 
 // interrupted says what became of an answer that stopped: the client may be told an error, or only be left.
@@ -147,6 +169,11 @@ func (s *session) interrupted(b *backend, err error) error {
 	r := &s.answer.reply
 	if s.answer.sent > 0 && !r.ErrorFits() {
 		return errors.Join(errTorn, err)
+	}
+	if s.answer.sent > 0 { // what is held back counts in the numbers of packets; else the client has seen nothing
+		if ferr := s.flush(b, 0); ferr != nil {
+			return ferr
+		}
 	}
 	return fmt.Errorf("reading answer of %s: %w", b.pool.endpoint.Address(), err)
 }

@@ -113,7 +113,7 @@ func (q *scattered) run() error {
 			return w.failed(err)
 		}
 	}
-	s.failed, s.warnings = false, 0
+	s.failed, s.warnings = false, s.warned.packets()
 	s.finish()
 	return w.end()
 }
@@ -212,7 +212,9 @@ func (c *shardSource) Columns() ([]merge.Column, error) {
 			if err != nil {
 				return nil, c.error(err)
 			}
-			c.defs = append(c.defs, bytes.Clone(c.reply.Packet))
+			if c == c.q.sources[0] { // the client gets those of one shard
+				c.defs = append(c.defs, c.q.job.v.names.appendColumn(nil, c.reply.Packet))
+			}
 			c.columns = append(c.columns, merge.Column{Name: string(d.Name), Type: byte(d.Type), Flags: d.Flags, Charset: d.Collation, Decimals: d.Decimals, Length: d.Length})
 			if len(c.columns) == c.reply.Columns {
 				return c.columns, nil
@@ -263,6 +265,9 @@ func (c *shardSource) next() (wire.Event, error) {
 			return ev, c.error(errors.New("the shard answered with several results"))
 		}
 		c.end()
+		if err := c.q.s.collect(c.h.b, c.reply.Warnings, c.q.job.v.names, true); err != nil {
+			return ev, c.error(err)
+		}
 	}
 	return ev, nil
 }
@@ -363,7 +368,7 @@ func (w *resultWriter) failed(err error) error {
 }
 
 func (w *resultWriter) end() error {
-	w.packet(wire.AppendEnd(nil, wire.OK{Status: w.s.status}, w.s.caps))
+	w.packet(wire.AppendEnd(nil, wire.OK{Status: w.s.status, Warnings: w.s.warnings}, w.s.caps))
 	w.s.answer.reply.Rows = w.rows
 	return w.flush()
 }

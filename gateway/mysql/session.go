@@ -66,8 +66,9 @@ type session struct {
 	nextTx     []string // SET TRANSACTION, for the next one
 	exec       plan.Execution
 	gathers    bool
-	newPin     string // the pin that the command that runs added
-	record     bool   // the command is a statement
+	warned     diagnostics // of the last statement on a virtual database
+	newPin     string      // the pin that the command that runs added
+	record     bool        // the command is a statement
 	told       telemetry.Statement
 	several    bool // servers worked on it at once
 

@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -31,6 +32,12 @@ func (s *session) shardedQuery(v *virtual, sql string, e *effect, seq byte) erro
 	if e.multi {
 		return fault(codeNotSupported, stateSyntax, "sidewire: several statements in one text are not served on a sharded database; send them one by one")
 	}
+	if e.diagnoses {
+		if served, err := s.diagnose(sql, seq); served {
+			return err
+		}
+	}
+	s.warned.clear()
 	switch {
 	case e.verb == scan.Set:
 		return s.shardedSet(v, sql, e, seq)
@@ -63,8 +70,9 @@ func (s *session) planned(v *virtual, sql string, e *effect) (*plan.Statement, *
 		return nil, nil, fault(codeNotSupported, stateSyntax, "sidewire: this needs one server connection of its own (%s), which a sharded database has not", e.pin)
 	case e.counts:
 		return nil, nil, fault(codeNotSupported, stateSyntax, "sidewire: FOUND_ROWS() and ROW_COUNT() are not served on a sharded database; count in the statement itself")
-	case e.diagnoses && (s.warnings > 0 || s.failed):
-		return nil, nil, fault(codeNotSupported, stateSyntax, "sidewire: warnings and errors of the statement before are not kept on a sharded database")
+	case e.diagnoses:
+		return nil, nil, fault(codeNotSupported, stateSyntax, "sidewire: of the statement before, a sharded database answers SHOW WARNINGS, SHOW ERRORS, SHOW COUNT(*) WARNINGS, "+
+			"SELECT @@warning_count and SELECT @@error_count, unprepared")
 	case e.loadLocal:
 		return nil, nil, s.unsupported("LOAD DATA LOCAL")
 	}
@@ -74,8 +82,17 @@ func (s *session) planned(v *virtual, sql string, e *effect) (*plan.Statement, *
 	return st, &plan.Input{Text: alone, Vars: r.Vars, Keys: v.keys}, nil
 }
 
-// perform runs a bound statement.
+// perform runs a bound statement. Errors of servers come back in the client's names.
 func (s *session) perform(j *job, st *plan.Statement) error {
+	err := s.spread(j, st)
+	var answered *wire.Error
+	if errors.As(err, &answered) {
+		return j.v.names.fault(answered)
+	}
+	return err
+}
+
+func (s *session) spread(j *job, st *plan.Statement) error {
 	x := &s.exec
 	if r := x.Refusal; r != nil {
 		return fault(r.Code, r.State, "sidewire: %s", r.Error())
@@ -178,6 +195,7 @@ func (s *session) passOn(h *hold, j *job, r *plan.Route) (sent bool, err error) 
 		return false, err
 	}
 	s.answer.begin(j.cmd, h.b.caps, j.seq+1)
+	s.answer.rename(j.v.names)
 	if k := s.exec.Key; !k.IsNull() {
 		if n, ok := k.Integer(); ok {
 			s.answer.generated = uint64(n)
@@ -196,6 +214,7 @@ func (s *session) passed(h *hold, j *job) {
 	s.failed = a.err != nil
 	if a.err != nil {
 		s.handler.metrics.errors.Inc()
+		s.warned.failed(a.err)
 		if h.begun || h.open || !s.status.Has(wire.StatusAutocommit) {
 			s.learnOpen(h)
 		}
@@ -204,6 +223,9 @@ func (s *session) passed(h *hold, j *job) {
 	if a.reply.Results > 0 {
 		s.status, s.warnings = a.reply.Status, a.reply.Warnings
 		h.open = s.status.Has(wire.StatusInTransaction)
+		if err := s.collect(h.b, s.warnings, j.v.names, false); err != nil {
+			h.b.broken = true // the answer is out: the warnings are lost, as the connection is
+		}
 	}
 	h.wrote = h.wrote || j.effect.class != scan.Read
 	if a.insertID != 0 {
@@ -358,14 +380,16 @@ func (s *session) writeAll(j *job, st *plan.Statement) error {
 		s.insertID = ok.InsertID
 	}
 	s.finish()
-	return s.ok(j.seq+1, ok)
+	err = s.ok(j.seq+1, ok)
+	s.warnings = ok.Warnings
+	return err
 }
 
 // markName is the savepoint that a statement over several shards can be taken back to.
 const markName = "sidewire_statement"
 
 func (s *session) writeRoutes(j *job, x *plan.Execution, mark bool) (ok wire.OK, err error) {
-	marked := map[int]bool{}
+	marked, info := map[int]bool{}, ""
 	for i := range x.Routes {
 		r := &x.Routes[i]
 		h, err := s.join(j.v, r.Target, j.needs)
@@ -387,13 +411,29 @@ func (s *session) writeRoutes(j *job, x *plan.Execution, mark bool) (ok wire.OK,
 		}
 		if x.Affected == plan.Sum || i == 0 {
 			ok.AffectedRows += part.AffectedRows
+			info = joinInfo(info, infoOf(j, r, &part))
+			if err := s.collect(h.b, part.Warnings, j.v.names, false); err != nil {
+				return ok, lastTry(s.broke(h, err, j, true))
+			}
 		}
 		if ok.InsertID == 0 {
 			ok.InsertID = part.InsertID
 		}
-		ok.Warnings += part.Warnings
 	}
+	ok.Info, ok.Warnings = []byte(info), s.warned.packets()
 	return ok, nil
+}
+
+// infoOf is what a shard says of its part. Of the single row of an INSERT servers say nothing, but the whole has several.
+func infoOf(j *job, r *plan.Route, part *wire.OK) string {
+	if len(part.Info) > 0 || j.effect.verb != scan.Insert && j.effect.verb != scan.Replace {
+		return string(part.Info)
+	}
+	duplicates := part.AffectedRows / 2 // a row that took another's place counts twice
+	if part.AffectedRows == 0 && containsFold(r.SQL[:min(len(r.SQL), 64)], "ignore") {
+		duplicates = 1
+	}
+	return fmt.Sprintf("Records: 1  Duplicates: %d  Warnings: %d", duplicates, part.Warnings)
 }
 
 // lastTry words the wish to try again for a statement that is not tried again.
@@ -427,7 +467,7 @@ func (s *session) writeOn(h *hold, j *job, r *plan.Route) (ok wire.OK, err error
 			switch ev {
 			case wire.EventOK:
 				ok, err = wire.DecodeOK(reply.Packet, h.b.caps)
-				ok.Info, ok.Track = nil, nil
+				ok.Info, ok.Track = bytes.Clone(ok.Info), nil
 				h.open, h.wrote = ok.Status.Has(wire.StatusInTransaction), true
 				ok.Status = 0
 			case wire.EventErr:

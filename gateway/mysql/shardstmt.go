@@ -115,6 +115,9 @@ func (s *session) describe(p *prepared) ([][]byte, error) {
 	if x.Merge != nil {
 		defs = defs[:max(0, len(defs)-x.Merge.Strip)]
 	}
+	for i, d := range defs {
+		defs[i] = p.sharded.v.names.appendColumn(nil, d)
+	}
 	return defs, nil
 }
 
@@ -167,6 +170,7 @@ func (s *session) executeSharded(p *prepared, x wire.Execute, seq byte) error {
 		}
 		return s.shardedQuery(v, p.sql, &e, seq)
 	}
+	s.warned.clear()
 	if err := p.replan(s); err != nil {
 		return err
 	}

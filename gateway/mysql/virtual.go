@@ -31,6 +31,7 @@ type virtual struct {
 	host  *handler
 	cache *plan.Cache
 	keys  *keygen.Source
+	names *names
 
 	planner atomic.Pointer[plan.Planner]
 	known   atomic.Bool // the planner knows the tables' structure
@@ -71,7 +72,7 @@ func (m *handler) virtual(t *terms, name string) *virtual {
 	if v, ok := m.virtuals.Load(name); ok && v.(*virtual).db == d {
 		return v.(*virtual)
 	}
-	v := &virtual{db: d, host: m, cache: plan.NewCache(planBytes), keys: m.keys}
+	v := &virtual{db: d, host: m, cache: plan.NewCache(planBytes), keys: m.keys, names: newNames(d)}
 	v.planner.Store(&plan.Planner{Rules: d.Rules})
 	m.virtuals.Store(name, v)
 	return v

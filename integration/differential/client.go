@@ -19,10 +19,13 @@ import (
 // Result is a whole reply.
 type Result struct {
 	Columns  []merge.Column
-	Rows     [][]byte // payloads of row packets
+	Origins  []string       // of each column: its table's name and alias, and the column's own name
+	Prepared []merge.Column // as the answer to the preparation said
+	Rows     [][]byte       // payloads of row packets
 	Affected uint64
 	InsertID uint64
 	Warnings uint16
+	Info     string
 }
 
 // client is a connection that keeps rows as the server sent them.
@@ -123,7 +126,7 @@ func (c *client) result() (*Result, error) {
 		return nil, e
 	case p[0] == mysql.MarkOK:
 		ok, err := mysql.DecodeOK(p, c.caps)
-		return &Result{Affected: ok.AffectedRows, InsertID: ok.InsertID, Warnings: ok.Warnings}, err
+		return &Result{Affected: ok.AffectedRows, InsertID: ok.InsertID, Warnings: ok.Warnings, Info: string(ok.Info)}, err
 	}
 	n, size := mysql.Lenenc(p)
 	if size == 0 || n > 4096 {
@@ -131,15 +134,12 @@ func (c *client) result() (*Result, error) {
 	}
 	r := &Result{}
 	for range n {
-		if p, err = c.read(); err != nil {
-			return nil, err
-		}
-		d, err := mysql.DecodeColumn(p)
+		d, err := c.column()
 		if err != nil {
 			return nil, err
 		}
-		r.Columns = append(r.Columns, merge.Column{Name: string(d.Name), Type: byte(d.Type), Flags: d.Flags, Charset: d.Collation,
-			Decimals: d.Decimals, Length: d.Length})
+		r.Columns = append(r.Columns, shape(&d))
+		r.Origins = append(r.Origins, fmt.Sprintf("%s %s.%s", d.OrgTable, d.Table, d.OrgName))
 	}
 	if _, err = c.read(); err != nil { // EOF
 		return nil, err
@@ -163,6 +163,18 @@ func (c *client) result() (*Result, error) {
 	}
 }
 
+func (c *client) column() (mysql.Column, error) {
+	p, err := c.read()
+	if err != nil {
+		return mysql.Column{}, err
+	}
+	return mysql.DecodeColumn(p)
+}
+
+func shape(d *mysql.Column) merge.Column {
+	return merge.Column{Name: string(d.Name), Type: byte(d.Type), Flags: d.Flags, Charset: d.Collation, Decimals: d.Decimals, Length: d.Length}
+}
+
 // execute prepares a text, runs it with args and closes it.
 func (c *client) execute(sql string, args []value.Value) (*Result, error) {
 	if err := c.command(0x16, []byte(sql)...); err != nil {
@@ -183,12 +195,22 @@ func (c *client) execute(sql string, args []value.Value) (*Result, error) {
 	columns, params := int(binary.LittleEndian.Uint16(p[5:])), int(binary.LittleEndian.Uint16(p[7:]))
 	skip := 0
 	if params > 0 {
-		skip += params + 1
-	}
-	if columns > 0 {
-		skip += columns + 1
+		skip = params + 1
 	}
 	for range skip {
+		if _, err := c.read(); err != nil {
+			return nil, err
+		}
+	}
+	var promised []merge.Column
+	for range columns {
+		d, err := c.column()
+		if err != nil {
+			return nil, err
+		}
+		promised = append(promised, shape(&d))
+	}
+	if columns > 0 {
 		if _, err := c.read(); err != nil {
 			return nil, err
 		}
@@ -200,6 +222,9 @@ func (c *client) execute(sql string, args []value.Value) (*Result, error) {
 		return nil, err
 	}
 	r, err := c.result()
+	if r != nil {
+		r.Prepared = promised
+	}
 	if cerr := c.command(0x19, binary.LittleEndian.AppendUint32(nil, id)...); cerr != nil && err == nil {
 		err = cerr
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sidewire/sidewire/protocols/mysql"
 	"github.com/sidewire/sidewire/sharding/merge"
+	"github.com/sidewire/sidewire/sharding/value"
 )
 
 // decodeText splits a text row: "=value", or "NULL".
@@ -89,6 +90,7 @@ type Statement struct {
 	KeyFold  map[int]string // ByKeys: the collations of the text among them
 	Loose    map[int]string // columns of which any collation-equal value may come: the collation
 	Prepared bool
+	values   []value.Value
 }
 
 // folder maps texts to what stands for all texts that collate equal to them.
@@ -126,6 +128,36 @@ func Compare(st *Statement, whole, sharded *Result, fold folder) string {
 		sort.Strings(y)
 	}
 	return firstDifference(x, y)
+}
+
+// CompareSeen compares what else a client sees of an answer that came through a sidewire, or returns "".
+func CompareSeen(st *Statement, whole, sharded *Result) string {
+	if st.Write {
+		if whole.InsertID != sharded.InsertID {
+			return fmt.Sprintf("last insert id: %d on one server, %d on shards", whole.InsertID, sharded.InsertID)
+		}
+		if whole.Info != sharded.Info {
+			return fmt.Sprintf("information: %q on one server, %q on shards", whole.Info, sharded.Info)
+		}
+		if whole.Warnings != sharded.Warnings {
+			return fmt.Sprintf("warnings: %d on one server, %d on shards", whole.Warnings, sharded.Warnings)
+		}
+		return ""
+	}
+	for i := range whole.Origins {
+		if whole.Origins[i] != sharded.Origins[i] {
+			return fmt.Sprintf("origin of column %d: %s on one server, %s on shards", i+1, whole.Origins[i], sharded.Origins[i])
+		}
+	}
+	if st.Prepared {
+		if d := compareColumns(whole.Prepared, sharded.Prepared); d != "" {
+			return "prepared: " + d
+		}
+	}
+	if (whole.Warnings == 0) != (sharded.Warnings == 0) {
+		return fmt.Sprintf("warnings: %d on one server, %d on shards", whole.Warnings, sharded.Warnings)
+	}
+	return ""
 }
 
 func compareColumns(a, b []merge.Column) string {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"sort"
 	"strings"
@@ -28,14 +29,22 @@ type Run struct {
 	sharded []*Sharded
 	gen     *Generator
 	fold    folder
-	history map[string][]string // by table: what made its data
 	Report  Report
 	out     io.Writer
+	wire    bool       // through a sidewire: transactions too, and all that a client sees of an answer
+	dice    *rand.Rand // of transactions
+	open    bool       // a transaction is
+	cases   []failed
 }
 
-// NewRun makes the databases anew on a server: one whole, and sharded ones of 4 and 10 shards.
-func NewRun(srv Server, prefix string, seed uint64, out io.Writer) (*Run, error) {
-	r := &Run{gen: NewGenerator(seed), history: map[string][]string{}, out: out, Report: Report{Refusals: map[string]int{}}}
+// Through starts a sidewire that serves rule files by the names of their databases to user app with password local, and
+// returns its address.
+type Through func(rules map[string]string) (addr string, err error)
+
+// NewRun makes the databases anew on a server: one whole, and sharded ones of 4 and 10 shards. These are asked by the
+// planner and the merge alone or, with through, by a whole sidewire.
+func NewRun(srv Server, prefix string, seed uint64, through Through, out io.Writer) (*Run, error) {
+	r := &Run{gen: NewGenerator(seed), out: out, wire: through != nil, dice: rand.New(rand.NewPCG(seed, 11)), Report: Report{Refusals: map[string]int{}}}
 	admin, err := dial(srv.Addr, srv.User, srv.Password, "")
 	if err != nil {
 		return nil, err
@@ -47,13 +56,26 @@ func NewRun(srv Server, prefix string, seed uint64, out io.Writer) (*Run, error)
 	if r.whole, err = dial(srv.Addr, srv.User, srv.Password, prefix+"_whole"); err != nil {
 		return nil, err
 	}
+	rules := map[string]string{}
 	for _, l := range []struct{ sources, per int }{{2, 2}, {5, 2}} {
 		name := fmt.Sprintf("%s_s%d", prefix, l.sources*l.per)
-		s, err := Open(srv, name, Rules(srv, name, l.sources, l.per))
+		rules[name] = Rules(srv, name, l.sources, l.per)
+		s, err := Open(srv, name, rules[name])
 		if err != nil {
 			return nil, err
 		}
 		r.sharded = append(r.sharded, s)
+	}
+	if through != nil {
+		addr, err := through(rules)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range r.sharded {
+			if s.Through, err = dial(addr, "app", "local", s.Name); err != nil {
+				return nil, err
+			}
+		}
 	}
 	if err := r.folding(); err != nil {
 		return nil, err
@@ -114,6 +136,9 @@ func (r *Run) fill() error {
 
 // Step asks one generated statement.
 func (r *Run) Step() error {
+	if r.wire && r.dice.IntN(20) == 0 {
+		return r.transaction()
+	}
 	st, args := r.gen.Next()
 	prepared := st.Prepared && len(args) > 0
 	st.Prepared = prepared
@@ -127,12 +152,8 @@ func (r *Run) Step() error {
 			}
 		}
 	}
-	want, werr := r.ask(func() (*Result, error) {
-		if prepared {
-			return r.whole.execute(st.SQL, args)
-		}
-		return r.whole.query(st.SQL)
-	})
+	st.values = args
+	want, werr := r.whole.ask(st, args)
 	if werr != nil && fatal(werr) {
 		return fmt.Errorf("%s: %w", st.SQL, werr)
 	}
@@ -146,7 +167,30 @@ func (r *Run) Step() error {
 	return nil
 }
 
-func (r *Run) ask(f func() (*Result, error)) (*Result, error) { return f() }
+func (c *client) ask(st *Statement, args []value.Value) (*Result, error) {
+	if st.Prepared {
+		return c.execute(st.SQL, args)
+	}
+	return c.query(st.SQL)
+}
+
+// transaction begins one on every side, or ends it.
+func (r *Run) transaction() error {
+	sql := "BEGIN"
+	if r.open {
+		sql = []string{"COMMIT", "ROLLBACK"}[r.dice.IntN(2)]
+	}
+	r.open = !r.open
+	if _, err := r.whole.query(sql); err != nil {
+		return err
+	}
+	for _, s := range r.sharded {
+		if _, err := s.Through.query(sql); err != nil {
+			return fmt.Errorf("%s: %s: %w", s.Name, sql, err)
+		}
+	}
+	return nil
+}
 
 // fatal tells a broken connection from a server's answer.
 func fatal(err error) bool {
@@ -161,6 +205,9 @@ func (r *Run) judge(st *Statement, s *Sharded, want *Result, werr error, got *Re
 			fmt.Fprintf(r.out, "merge refuses: %s\n  %s\n", st.SQL, refused.Reason)
 		}
 		r.Report.Refusals[generic(refused.Reason)]++
+		if st.Write && werr == nil && refused.Merge {
+			r.wrong(st, s, "sidewire refuses what the planner does not: "+refused.Reason)
+		}
 		return
 	case werr == nil && overflow(err):
 		// A shard computes an expression for every group, one server only for those that LIMIT lets through.
@@ -168,6 +215,9 @@ func (r *Run) judge(st *Statement, s *Sharded, want *Result, werr error, got *Re
 		return
 	case werr != nil && err != nil:
 		r.Report.Failed++
+		if a, b := code(werr), code(err); r.wire && a != b {
+			r.wrong(st, s, fmt.Sprintf("other errors: %v on one server, %v on the shards", werr, err))
+		}
 		return
 	case werr != nil:
 		r.wrong(st, s, "one server fails, the shards answer: "+werr.Error())
@@ -180,9 +230,21 @@ func (r *Run) judge(st *Statement, s *Sharded, want *Result, werr error, got *Re
 	if s.Routes > 1 {
 		r.Report.Scattered++
 	}
-	if d := Compare(st, want, got, r.fold); d != "" {
+	d := Compare(st, want, got, r.fold)
+	if d == "" && r.wire {
+		d = CompareSeen(st, want, got)
+	}
+	if d != "" {
 		r.wrong(st, s, d)
 	}
+}
+
+func code(err error) uint16 {
+	var e *mysql.Error
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return 0
 }
 
 func overflow(err error) bool {
@@ -221,6 +283,7 @@ func (r *Run) wrong(st *Statement, s *Sharded, difference string) {
 		fmt.Fprintf(&b, "    %s\n", line)
 	}
 	r.Report.Wrong = append(r.Report.Wrong, b.String())
+	r.keep(st, s)
 	if r.out != nil && len(r.Report.Wrong) <= 20 {
 		fmt.Fprintln(r.out, b.String())
 	}

@@ -104,7 +104,7 @@ var tables = []*tableDef{
 // Rules writes the rule file of a sharded database with sources times per shards, on databases prefix_0, prefix_1, ...
 func Rules(srv Server, prefix string, sources, per int) string {
 	var b strings.Builder
-	b.WriteString("databaseName: shop\ndataSources:\n")
+	fmt.Fprintf(&b, "databaseName: %s\ndataSources:\n", prefix)
 	for i := range sources {
 		fmt.Fprintf(&b, "  ds_%d: {url: \"jdbc:mysql://%s/%s_%d?useSSL=false\", username: %s, password: %q}\n", i, srv.Addr, prefix, i, srv.User, srv.Password)
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sidewire/sidewire/protocols/mysql"
 	"github.com/sidewire/sidewire/sharding/merge"
 	"github.com/sidewire/sidewire/sharding/plan"
 	"github.com/sidewire/sidewire/sharding/rule"
@@ -27,6 +28,8 @@ type Sharded struct {
 	Cache   *plan.Cache
 	Keys    plan.KeySource
 	Run     Executor
+	// Through runs statements through a sidewire instead; the planner then only says what to expect.
+	Through *client
 
 	ex plan.Execution
 	sc scan.Result
@@ -50,6 +53,9 @@ func (s *Sharded) Do(sql string, args []value.Value, prepared bool) (*Result, er
 	st := s.Cache.Plan(s.Planner, sql, &s.sc)
 	st.Bind(&plan.Input{Text: sql, Vars: s.sc.Vars, Args: args, Keys: s.Keys}, &s.ex)
 	s.Routes = len(s.ex.Routes)
+	if s.Through != nil {
+		return s.through(sql, args, prepared)
+	}
 	if r := s.ex.Refusal; r != nil {
 		return nil, &Refused{Reason: r.Reason}
 	}
@@ -76,6 +82,26 @@ func (s *Sharded) Do(sql string, args []value.Value, prepared bool) (*Result, er
 		}
 	}
 	return out, nil
+}
+
+// through asks a sidewire. It refuses what the planner refuses, at least.
+func (s *Sharded) through(sql string, args []value.Value, prepared bool) (*Result, error) {
+	refusal := s.ex.Refusal
+	var r *Result
+	var err error
+	if prepared {
+		r, err = s.Through.execute(sql, args)
+	} else {
+		r, err = s.Through.query(sql)
+	}
+	var e *mysql.Error
+	if errors.As(err, &e) && strings.HasPrefix(e.Message, "sidewire: ") {
+		return nil, &Refused{Reason: strings.TrimPrefix(e.Message, "sidewire: "), Merge: refusal == nil}
+	}
+	if err == nil && refusal != nil {
+		return nil, fmt.Errorf("sidewire answers what the planner refuses: %s", refusal.Reason)
+	}
+	return r, err
 }
 
 func routeArgs(r *plan.Route, args []value.Value) []value.Value {
@@ -196,6 +222,9 @@ func recreate(c *client, db string) error {
 
 // Close ends the connections.
 func (s *Sharded) Close() {
+	if s.Through != nil {
+		s.Through.close()
+	}
 	for _, c := range s.Run.(*physical).clients {
 		c.close()
 	}
