@@ -3,6 +3,7 @@
 # make demo       stores, sidewire and clients in one process, with Go alone; ONCE=1 ends after the account
 # make bench      measure beside peers, write docs/bench.md; QUICK=1 for a short run, ONLY=expression for some loads
 # make conformance  suites of others: go-control-plane's in Envoy's place; Redis's and go-sql-driver's through sidewire
+# make fuzz       every fuzz target for FUZZTIME (10s) each; ONLY=expression for some
 # make servers    only the servers, peers and load generators that `make test` and `make bench` start
 
 GO ?= go
@@ -12,7 +13,7 @@ TAGS ?= disable_pgv,grpcnotrace
 UNIT_TIMEOUT ?= 120s
 TEST_TIMEOUT ?= 600s
 
-.PHONY: all build vet lint unit test race integration conformance servers demo bench clean
+.PHONY: all build vet lint unit test race integration conformance fuzz servers demo bench clean
 
 all: build vet lint unit
 
@@ -53,6 +54,9 @@ conformance:
 	scripts/conformance.sh
 	scripts/redis-suite.sh
 	scripts/conformance-mysql.sh
+
+fuzz:
+	GO=$(GO) scripts/fuzz.sh
 
 servers:
 	scripts/servers.sh
