@@ -27,6 +27,15 @@ if [ -z "${SUITE:-}" ]; then
 	SUITE=$(echo "$work"/src/redis-*/)
 fi
 for b in redis-server redis-cli redis-benchmark; do ln -sf "$(command -v $b)" "$SUITE/src/$b"; done
+# This suite knows no --force-resp3 yet: its clients are made to say HELLO 3 before anything else. What fails directly by that counts for nobody.
+grep -q FORCE_RESP3 "$SUITE/tests/support/redis.tcl" || sed -i '0,/^    interp alias {} ::redis::redisHandle\$id/{/^    interp alias {} ::redis::redisHandle\$id/i\
+    if {[info exists ::env(FORCE_RESP3)]} {\
+        set ::redis::readraw($id) 0\
+        puts -nonewline $fd "*2\\r\\n\\$5\\r\\nHELLO\\r\\n\\$1\\r\\n3\\r\\n"; flush $fd\
+        catch {::redis::redis_read_reply $id $fd}\
+        set ::redis::readraw($id) $readraw\
+    }
+}' "$SUITE/tests/support/redis.tcl"
 (cd "$here" && go build -o "$work/sidewire" ./cmd/sidewire)
 output=${OUTPUT:-$work/output}
 mkdir -p "$output"
@@ -81,12 +90,12 @@ verdict() { # verdict WHAT DIRECT VIA PERCENT
 	[ "$all" -gt 0 ] && [ $(((all - lost) * 100)) -ge $((all * $4)) ]
 }
 
-transparent() { # transparent NAME FLAGS
+transparent() { # transparent NAME
 	port=$((port + 100))
 	server "$port"; server "$((port + 10))"
 	proxy "$((port + 20))" ", auth: upstream" "" "\"127.0.0.1:$((port + 10))\""
-	suite "direct-$1" "$port" "${@:2}"
-	suite "via-$1" "$((port + 20))" "${@:2}"
+	suite "direct-$1" "$port"
+	suite "via-$1" "$((port + 20))"
 	verdict "$1" "direct-$1" "via-$1" 98
 }
 sharded() {
@@ -105,7 +114,7 @@ status=0
 for run in "$@"; do
 	case $run in
 	transparent) transparent transparent || status=1 ;;
-	resp3) transparent resp3 --force-resp3 || status=1 ;;
+	resp3) FORCE_RESP3=1 transparent resp3 || status=1 ;;
 	sharded) sharded || status=1 ;;
 	*) echo "redis-suite: unknown run \"$run\" (transparent, resp3, sharded)" >&2; exit 2 ;;
 	esac

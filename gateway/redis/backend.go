@@ -245,6 +245,14 @@ func (b *backend) count(p *pending, size int, failed bool) {
 	}
 }
 
+// tail is the output of the command that was appended last.
+func (b *backend) tail(p *pending) []byte {
+	if b.wire == nil {
+		return b.queued[p.from:p.end]
+	}
+	return b.wire.Retained(p.from, p.end)
+}
+
 // text returns the command of an entry that has just been answered; its bytes are still retained.
 func (b *backend) text(p *pending) retained { return retained{b.wire, p.from, p.end} }
 
@@ -374,8 +382,11 @@ func (b *backend) expire() {
 			return
 		}
 		waited := b.engine.clock - p.start
-		if waited < b.pool.node.upstream.timeout {
-			return
+		if waited < b.limit(p) {
+			if !b.engine.timed {
+				return
+			}
+			continue
 		}
 		if i == 0 && waited > b.pool.node.upstream.stuck {
 			b.pool.node.stuck(b.engine.clock)

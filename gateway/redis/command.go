@@ -79,8 +79,9 @@ func init() {
 		"memory|doctor", "latency|doctor", "latency|graph", "role", "acl|log", "slowlog|get"} {
 		set(&sharded, (*session).anywhere, name)
 	}
-	fillPaused()
 	set(&sharded, (*session).fanout, "acl|load", "config|set", "randomkey", "slowlog|len", "slowlog|reset", "slowlog|get", "latency|reset")
+	fillPaused()
+	fillRewritten()
 }
 
 // fill gives a command its handlers by what the table says of it.
@@ -138,6 +139,18 @@ func (s *session) special(c *redis.Command) bool {
 			return s.view.upstream.handlers[c.ID](s, c)
 		}
 		return s.refuse("NOAUTH Authentication required.")
+	case s.failing:
+		s.failing = false
+		s.gate.stats.failed++
+		s.spoil()
+		return s.refuse(faultText)
+	}
+	if s.gate.rules != nil {
+		if done, result := s.rule(c); done {
+			return result
+		}
+	}
+	switch {
 	case s.lease != nil && !s.track.aside:
 		return s.onLease(c)
 	case s.multi != nil:
@@ -162,6 +175,9 @@ func (s *session) unknown() bool {
 			return s.hold()
 		}
 		return s.forward(0, nil)
+	}
+	if c := s.gate.custom[strings.ToLower(clipped(s.request.Arg(0), 64))]; c != nil {
+		return s.keyed(c)
 	}
 	return s.refuse(unknownText(&s.request))
 }
@@ -221,17 +237,21 @@ func (s *session) shardOf(c *redis.Command) (node int, ok bool) {
 	}
 	first := r.Arg(keys[0])
 	for _, k := range keys[1:] {
-		if !u.same(first, r.Arg(k)) {
+		if !u.same(first, r.Arg(k), c) {
 			s.refuse(crossSlot)
 			return 0, false
 		}
 	}
-	return u.locate(first), true
+	return u.locate(first, c), true
 }
 
 // anyNode is the node for what has no key: always the same for a session, so that its commands keep their order.
 func (s *session) anyNode() int {
-	if n := len(s.view.pools); n > 0 {
+	n := len(s.view.pools)
+	if u := s.view.upstream; u.mode == modeRouted {
+		n = min(n, u.home)
+	}
+	if n > 0 {
 		return int(uint64(s.id) % uint64(n))
 	}
 	return -1
@@ -258,7 +278,11 @@ func (s *session) pubsub(c *redis.Command) bool {
 }
 
 func (s *session) pubsubNode() int {
-	if s.view.upstream.mode == modeSlots {
+	u := s.view.upstream
+	if u.mode == modeRouted && len(u.routes.members) > 0 {
+		u = u.routes.members[0].up
+	}
+	if u.mode == modeSlots {
 		return s.anyNode()
 	}
 	return 0

@@ -52,9 +52,12 @@ type engine struct {
 	// observe, if not nil, hears of every reply: the access log.
 	observe func(n *node, p pending, size int, failed bool)
 
-	later []later // commands that wait to be sent again
-	split splitter
-	keys  []int
+	later     []later // commands that wait to be sent again
+	sleepers  []sleeper
+	timed     bool   // some listener gives commands times of their own
+	key, text []byte // a rewritten key, a rewritten command
+	split     splitter
+	keys      []int
 }
 
 func newEngine(out outside, seed uint64) *engine {
@@ -102,6 +105,9 @@ func (e *engine) tick(now time.Time) {
 	e.armed = false
 	if len(e.later) > 0 {
 		e.again()
+	}
+	if len(e.sleepers) > 0 {
+		e.awaken()
 	}
 	waiting := false
 	for b := range e.backends {

@@ -103,7 +103,7 @@ func TestScanVisitsEveryShard(t *testing.T) {
 	want := map[string]bool{}
 	for i := range 50 {
 		k := fmt.Sprint("key", i)
-		w.servers[w.up.nodes[w.up.locate([]byte(k))].address].data[k] = "v"
+		w.servers[w.up.nodes[w.up.locate([]byte(k), nil)].address].data[k] = "v"
 		want[k] = true
 	}
 	c := w.client()
@@ -309,7 +309,7 @@ func TestUnreachableServer(t *testing.T) {
 	w.refuse[down] = errors.New("connection refused")
 	var there, here string
 	for i := 0; there == "" || here == ""; i++ {
-		if k := fmt.Sprint("k", i); w.up.locate([]byte(k)) == 0 {
+		if k := fmt.Sprint("k", i); w.up.locate([]byte(k), nil) == 0 {
 			there = k
 		} else {
 			here = k

@@ -14,11 +14,14 @@ type gate struct {
 	passOn   bool   // AUTH is the server's to judge, and the upstream connection is the user's own
 	face     face
 	limits   limits
+	rules    *rules // nil: none
+	custom   map[string]*redis.Command
 	name     string
 	announce string // host:port that the cluster face shows as its own
 
 	stats struct {
 		sessions, protocolErrors, overflows uint64
+		delayed, failed                     uint64 // on purpose
 	}
 	onLeft func(*session)
 }
@@ -38,6 +41,25 @@ type user struct {
 }
 
 func (g *gate) locked() bool { return len(g.users) > 0 }
+
+// become takes the gate's sessions to another upstream; nil when none are left.
+func (g *gate) become(e *engine, next *upstream) {
+	if was := g.upstream; was != nil && was != next && was.mode == modeRouted {
+		was.close()
+	}
+	if next != nil {
+		g.upstream = next
+	}
+	e.timed = false
+	for _, x := range e.gates {
+		e.timed = e.timed || x.rules != nil && x.rules.timed
+	}
+	for _, s := range e.sessions {
+		if s.gate == g {
+			s.settle()
+		}
+	}
+}
 
 func (g *gate) left(s *session) {
 	if g.onLeft != nil {
@@ -120,7 +142,7 @@ func (s *session) move(key viewKey, then func(), ok func([]byte) []byte) bool {
 		}
 		if no, isNo := err.(*refusal); isNo {
 			if fresh {
-				delete(u.views, key)
+				u.forget(key)
 			}
 			s.refuse(no.text)
 			return
@@ -165,6 +187,8 @@ func (s *session) selectDB(c *redis.Command) bool {
 		return s.refuse("ERR DB index is out of range")
 	case n != 0 && s.view.upstream.mode == modeSlots:
 		return s.refuse("ERR SELECT is not allowed in cluster mode")
+	case n != 0 && s.view.upstream.mode == modeRouted:
+		return s.refuse("ERR SELECT is not supported over several clusters")
 	}
 	if s.inFlight() > 0 {
 		return s.hold()

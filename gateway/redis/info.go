@@ -15,8 +15,8 @@ func (s *session) info(c *redis.Command) bool {
 	if !s.adopt() {
 		return s.hold()
 	}
-	if len(s.view.pools) == 0 {
-		return s.unreachable(0, errNobody)
+	if s.view.upstream.shards() == 0 {
+		return s.unreachable(-1, errNobody)
 	}
 	return s.broadcast(c, s.request.Raw(), joinInfo)
 }

@@ -6,7 +6,6 @@ import (
 	"strconv"
 
 	"github.com/sidewire/sidewire/protocols/redis"
-	"github.com/sidewire/sidewire/sharding/hash"
 )
 
 // op is a command that several servers answer a part of.
@@ -109,7 +108,7 @@ func (s *session) multiShard(c *redis.Command) bool {
 	}
 	u := s.view.upstream
 	sp := &s.engine.split
-	if node := sp.assign(u, r, step); node >= -1 {
+	if node := sp.assign(u, r, step, c); node >= -1 {
 		return s.forward(node, c)
 	}
 	if !u.split {
@@ -144,15 +143,23 @@ func (s *session) multiShard(c *redis.Command) bool {
 		p := b.expect()
 		out := redis.AppendHeader(b.begin(), redis.TypeArray, 1+g.count*step)
 		out = append(out, r.RawArg(0)...)
+		rewrites := u.routes != nil && u.routes.rewrites
 		for k := g.first; k >= 0; k = sp.next[k] {
 			for a := range step {
-				out = append(out, r.RawArg(1+int(k)*step+a)...)
+				if arg := 1 + int(k)*step + a; a == 0 && rewrites {
+					out = u.routes.appendArg(out, s.engine, r.Arg(arg))
+				} else {
+					out = append(out, r.RawArg(arg)...)
+				}
 			}
 		}
 		b.commit(out)
 		p.op, p.part, p.command, p.end = o, int32(i), c.ID, b.offset()
 		if c.Has(redis.ReadOnly) {
 			p.flags = readOnly
+		}
+		if u.routes != nil && u.routes.mirrors {
+			s.mirror(r.Arg(1+int(g.first)*step), c, b.tail(p))
 		}
 	}
 	return true
@@ -175,29 +182,17 @@ type group struct {
 }
 
 // assign distributes the keys. If they all go to one place, it returns that node, or -1 if there is none; else -2.
-func (sp *splitter) assign(u *upstream, r *redis.Request, step int) int {
-	places := len(u.nodes)
-	if u.mode == modeSlots {
-		places = hash.Slots
-	}
-	if len(sp.seat) < places {
-		sp.seat = make([]int32, places)
-	}
+func (sp *splitter) assign(u *upstream, r *redis.Request, step int, c *redis.Command) int {
 	for _, t := range sp.touched {
 		sp.seat[t] = 0
+	}
+	if places := u.seats(); len(sp.seat) < places {
+		sp.seat = make([]int32, places)
 	}
 	sp.touched, sp.groups, sp.next, sp.part = sp.touched[:0], sp.groups[:0], sp.next[:0], sp.part[:0]
 	for k := range (r.Len() - 1) / step {
 		key := r.Arg(1 + k*step)
-		at := 0
-		node := 0
-		if u.mode == modeSlots {
-			at = int(hash.Slot(key))
-			node = int(u.slots[at])
-		} else {
-			node = u.locate(key)
-			at = node
-		}
+		at, node := u.seat(key, c)
 		if node < 0 {
 			return -1
 		}
@@ -298,16 +293,17 @@ func (s *session) fanout(c *redis.Command) bool {
 	if join == nil {
 		return s.refused(c)
 	}
-	if len(s.view.pools) == 0 {
-		return s.unreachable(0, errNobody)
+	if s.view.upstream.shards() == 0 {
+		return s.unreachable(-1, errNobody)
 	}
 	return s.broadcast(c, s.request.Raw(), join)
 }
 
 // broadcast sends the same bytes to every shard.
 func (s *session) broadcast(c *redis.Command, raw []byte, join func(*op, []byte) []byte) bool {
-	o := s.op(c, len(s.view.pools), join)
-	for i := range s.view.pools {
+	shards := min(s.view.upstream.shards(), len(s.view.pools))
+	o := s.op(c, shards, join)
+	for i := range shards {
 		b, err := s.conn(i)
 		if err != nil {
 			o.part(i, redis.AppendError(nil, noHost+s.view.pools[i].node.address+" "+err.Error()))
@@ -481,10 +477,10 @@ func (s *session) scan(c *redis.Command) bool {
 		return s.refuse("ERR invalid cursor")
 	}
 	shard := int(cursor >> cursorBits % (1 << shardBits))
-	if cursor != 0 && cursor>>(cursorBits+shardBits) != u.mark() || shard >= len(u.nodes) {
+	if cursor != 0 && cursor>>(cursorBits+shardBits) != u.mark() || shard >= u.shards() {
 		return s.refuse("ERR invalid cursor: the servers have changed since the scan began; begin again with 0")
 	}
-	if len(u.nodes) > 1<<shardBits {
+	if u.shards() > 1<<shardBits {
 		return s.refuse(fmt.Sprintf("ERR SCAN is not supported over more than %d servers", 1<<shardBits))
 	}
 	b, err := s.conn(shard)
@@ -492,7 +488,7 @@ func (s *session) scan(c *redis.Command) bool {
 		return s.unreachable(shard, err)
 	}
 	o := s.op(c, 1, joinScan)
-	o.parts[0].at, o.parts[0].nodes = shard, len(u.nodes)
+	o.parts[0].at, o.parts[0].nodes = shard, u.shards()
 	o.parts[0].count = int(u.mark())
 	p := b.expect()
 	out := redis.AppendHeader(b.begin(), redis.TypeArray, r.Len())

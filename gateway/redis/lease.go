@@ -38,7 +38,11 @@ func (s *session) acquire(node int) (*backend, error) {
 	if node < 0 || node >= len(s.view.pools) {
 		return nil, errNobody
 	}
-	b, err := s.view.pools[node].lease(s)
+	return s.acquireFrom(s.view.pools[node])
+}
+
+func (s *session) acquireFrom(p *pool) (*backend, error) {
+	b, err := p.lease(s)
 	if err != nil {
 		return nil, err
 	}
@@ -83,6 +87,11 @@ func (s *session) bereaved(b *backend, err error) {
 	if s.head == s.tail {
 		s.idle()
 	}
+}
+
+// leasedFrom tells whether the session's own connection goes to a node.
+func (s *session) leasedFrom(node int) bool {
+	return node >= 0 && node < len(s.view.pools) && s.view.pools[node] == s.lease.pool
 }
 
 // stateful serves commands that change the state of a connection, over one server: from here on the client has its own.
@@ -173,7 +182,7 @@ func (s *session) clientOnLease(c *redis.Command) bool {
 // leased1 sends the request down the leased connection.
 func (s *session) leased1(c *redis.Command) *pending {
 	seq := s.push()
-	p := s.lease.send(s.request.Raw())
+	p := s.lease.send(s.text(c))
 	p.session, p.seq, p.flags = s, seq, unlimited
 	if c != nil {
 		p.command = c.ID

@@ -17,12 +17,16 @@ type later struct {
 	due  int64
 	text []byte
 	p    pending
+	view *view // of the cluster that asked for it
 }
 
 // redirected looks at an error reply. If it says that a Redis Cluster's node did not execute the command, and where it belongs or that it
 // should come again, the command is sent on: then redirected reports true, and the entry is no longer the backend's.
 func (u *upstream) redirected(b *backend, p *pending, f []byte) bool {
 	if u.mode != modeSlots || p.kind != kindPlain {
+		if u.mode == modeSlots && string(word(f)) == "MOVED" {
+			u.engine.out.refresh(u, "MOVED") // a mirror's
+		}
 		return false
 	}
 	w := word(f)
@@ -61,7 +65,7 @@ func (u *upstream) redirected(b *backend, p *pending, f []byte) bool {
 		if b.holder != nil || b.followed(p, text) {
 			return false
 		}
-		u.engine.later = append(u.engine.later, later{u.engine.clock + int64(retryAfter), bytes.Clone(text), *p})
+		u.engine.later = append(u.engine.later, later{u.engine.clock + int64(retryAfter), bytes.Clone(text), *p, b.pool.view})
 		b.pending.pop()
 		u.engine.arm()
 	}
@@ -170,6 +174,9 @@ func (u *upstream) nodeAt(address string) *node {
 	for _, v := range u.views {
 		v.rebuild()
 	}
+	for _, p := range u.parents {
+		p.gather()
+	}
 	return n
 }
 
@@ -177,7 +184,7 @@ func (u *upstream) nodeAt(address string) *node {
 func (u *upstream) moved(slot int, n *node) {
 	if u.slots[slot] != int16(n.index) {
 		u.slots[slot] = int16(n.index)
-		u.epoch++
+		u.changed()
 	}
 	u.engine.out.refresh(u, "MOVED")
 }
@@ -195,7 +202,7 @@ func (u *upstream) moveLease(b *backend, p *pending, n *node, ask bool, text []b
 	b.pending.pop()
 	s.lease = nil
 	b.pool.giveBack(b)
-	to, err := s.acquire(n.index)
+	to, err := s.acquireFrom(b.pool.view.pools[n.index])
 	if err != nil {
 		s.unreachableAt(moved.seq, n, err)
 		s.settle()
@@ -232,12 +239,11 @@ func (e *engine) again() {
 			e.later = append(e.later, *d)
 			continue
 		}
-		u := s.view.upstream
-		node := u.relocate(d.text)
+		node := d.view.upstream.relocate(d.text)
 		var b *backend
 		err := errNobody
-		if node >= 0 {
-			b, err = s.view.pools[node].conn(s.id)
+		if node >= 0 && node < len(d.view.pools) {
+			b, err = d.view.pools[node].conn(s.id)
 		}
 		if err != nil {
 			reply := redis.AppendError(nil, noHost+err.Error())
@@ -265,7 +271,7 @@ func (u *upstream) relocate(text []byte) int {
 	if key == nil {
 		return -1
 	}
-	return u.locate(key)
+	return u.locate(key, nil)
 }
 
 // slotOf is the slot of a command's first key.
@@ -302,7 +308,11 @@ func firstKey(text []byte) []byte {
 // repeat sends a transaction again if one of its commands was redirected: the server has then executed none of it.
 func (o *op) repeat() bool {
 	s := o.session
-	u := s.view.upstream
+	if o.backend == nil {
+		return false
+	}
+	v := o.backend.pool.view
+	u := v.upstream
 	last := o.parts[len(o.parts)-1].reply
 	if o.text == nil || u.mode != modeSlots || s.closed || o.hops >= maxHops || !bytes.HasPrefix(last, []byte("-")) {
 		return false
@@ -320,7 +330,7 @@ func (o *op) repeat() bool {
 		if !ask {
 			u.moved(slot, n)
 		}
-		to, err := s.view.pools[n.index].conn(s.id)
+		to, err := v.pools[n.index].conn(s.id)
 		if err != nil {
 			return false
 		}

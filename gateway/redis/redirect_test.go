@@ -12,7 +12,7 @@ import (
 
 // at returns the server that a world's map gives a key to, and another one.
 func (w *world) at(key string) (owner, other *node) {
-	i := w.up.locate([]byte(key))
+	i := w.up.locate([]byte(key), nil)
 	return w.up.nodes[i], w.up.nodes[(i+1)%len(w.up.nodes)]
 }
 
@@ -33,7 +33,7 @@ func TestMovedIsFollowedInOrder(t *testing.T) {
 		}
 		c.ask("*2\r\n"+bulkOf("19")+"$-1\r\n", "MGET", "k", "other")
 		w.finish()
-		if w.up.nodes[w.up.locate([]byte("k"))] != now {
+		if w.up.nodes[w.up.locate([]byte("k"), nil)] != now {
 			t.Error("the slot's new place was not learnt")
 		}
 	}
@@ -58,7 +58,7 @@ func TestAskGoesWithItsCommand(t *testing.T) {
 			}
 		}
 		w.finish()
-		if w.up.nodes[w.up.locate([]byte("k"))] != old {
+		if w.up.nodes[w.up.locate([]byte("k"), nil)] != old {
 			t.Error("ASK was taken for MOVED")
 		}
 	}

@@ -18,13 +18,18 @@ const protocolName = "redis"
 
 // ListenerBlock is the `redis:` block of a listener.
 type ListenerBlock struct {
-	Cluster     string       `yaml:"cluster" required:"true" doc:"Where keys live."`
-	Users       []UserBlock  `yaml:"users" doc:"Who may log in; none: nobody has to."`
-	Auth        string       `yaml:"auth" enum:"local|upstream" default:"local" doc:"Who judges AUTH: sidewire by users, or the servers, each client then having its own upstream connections."`
-	Face        string       `yaml:"face" enum:"standalone|cluster" default:"standalone" doc:"What clients see: one server, or a Redis Cluster of one node, for clients that speak only to clusters."`
-	Announce    string       `yaml:"announce" doc:"host:port that the cluster face gives as its own; empty: the listener's address."`
-	Output      config.Bytes `yaml:"output_limit" default:"256MB" doc:"A client that leaves so many bytes of replies unfetched is disconnected."`
-	Transaction config.Bytes `yaml:"transaction_limit" default:"64MB" doc:"Bytes between MULTI and EXEC over several servers."`
+	Cluster        string         `yaml:"cluster" doc:"Where keys live, or those that no route is for."`
+	Routes         []RouteBlock   `yaml:"routes" doc:"Where keys live by their prefixes. Over several clusters what spans shards spans clusters; what has no key goes to cluster."`
+	IgnoreCase     bool           `yaml:"routes_ignore_case" doc:"Prefixes match in any case of ASCII letters."`
+	Commands       []CommandBlock `yaml:"commands" doc:"What holds for some commands."`
+	CustomCommands []string       `yaml:"custom_commands" doc:"Commands that are not Redis's own, a module's for instance, whose first argument is their only key: for several servers."`
+	Faults         []FaultBlock   `yaml:"faults" doc:"What goes wrong on purpose, to see how clients bear it."`
+	Users          []UserBlock    `yaml:"users" doc:"Who may log in; none: nobody has to."`
+	Auth           string         `yaml:"auth" enum:"local|upstream" default:"local" doc:"Who judges AUTH: sidewire by users, or the servers, each client then having its own upstream connections."`
+	Face           string         `yaml:"face" enum:"standalone|cluster" default:"standalone" doc:"What clients see: one server, or a Redis Cluster of one node, for clients that speak only to clusters."`
+	Announce       string         `yaml:"announce" doc:"host:port that the cluster face gives as its own; empty: the listener's address."`
+	Output         config.Bytes   `yaml:"output_limit" default:"256MB" doc:"A client that leaves so many bytes of replies unfetched is disconnected."`
+	Transaction    config.Bytes   `yaml:"transaction_limit" default:"64MB" doc:"Bytes between MULTI and EXEC over several servers."`
 }
 
 // SetDefaults fills what a file leaves out.
@@ -94,7 +99,7 @@ func (*protocol) ClusterBlock() any  { b := &ClusterBlock{}; b.SetDefaults(); re
 
 func (*protocol) CheckListener(m *config.Model, l *config.Listener, at config.Path) []config.Problem {
 	b := l.Block.(*ListenerBlock)
-	problems := m.CheckClusterRef(b.Cluster, protocolName, at.Field("cluster"))
+	problems := b.checkRoutes(m, at)
 	seen := map[string]bool{}
 	for i, u := range b.Users {
 		p := at.Field("users").Index(i)

@@ -60,8 +60,8 @@ func (v *view) replicaPool(r *node) *pool {
 // reader returns the connection on which a read of a session is answered: always the same replica for a session, so that it does not see
 // time go backwards as long as that one lives; and the primary for a while after the session has written, if that is wanted.
 func (s *session) reader(i int) (*backend, error) {
-	u := s.view.upstream
-	n := u.nodes[i]
+	p := s.view.pools[i]
+	n, u := p.node, p.node.upstream
 	if u.ownWrites > 0 && s.engine.clock-s.wrote < u.ownWrites && s.wrote > 0 {
 		return s.conn(i)
 	}
@@ -76,7 +76,7 @@ func (s *session) reader(i int) (*backend, error) {
 		if at == len(n.replicas) {
 			b, err = s.conn(i)
 		} else {
-			b, err = s.view.replicaPool(n.replicas[at]).conn(s.id)
+			b, err = p.view.replicaPool(n.replicas[at]).conn(s.id)
 		}
 		if err == nil {
 			return b, nil
@@ -92,8 +92,7 @@ var errNoReplica = &refusal{"has no replica that can be reached"}
 
 // pick returns the connection for a command: a replica's for reads by policy, else the primary's.
 func (s *session) pick(i int, c *redis.Command) (*backend, error) {
-	u := s.view.upstream
-	if u.reads == readPrimary || i < 0 || i >= len(u.nodes) {
+	if i < 0 || i >= len(s.view.pools) || s.view.pools[i].node.upstream.reads == readPrimary {
 		return s.conn(i)
 	}
 	if c == nil || c.Flags&redis.ReadOnly == 0 {

@@ -133,10 +133,10 @@ func (a *attachment) configure(c *config.Cluster) error {
 	u.maxDedicated, u.split = b.Dedicated, b.CrossShard == "split"
 	if u.connections != b.Connections {
 		u.connections = b.Connections
-		u.epoch++
 		for _, v := range u.views {
 			v.renew()
 		}
+		u.changed()
 	}
 	u.reads, u.ownWrites = readPolicies[b.Read], int64(b.OwnWrites.Std())
 	u.ask = b.Hashing == "slots" || b.Hashing == "sentinel"
@@ -378,11 +378,14 @@ func (h *handler) StartTLS() bool { return true }
 
 func (h *handler) Update(l *config.Listener) error {
 	b := l.Block.(*ListenerBlock)
-	seat, ok := h.room.host.Upstream(b.Cluster).(*seat)
-	if !ok {
-		return fmt.Errorf("no Redis cluster named %q", b.Cluster)
+	found := map[string]*upstream{}
+	for _, name := range b.clusters() {
+		seat, ok := h.room.host.Upstream(name).(*seat)
+		if !ok {
+			return fmt.Errorf("no Redis cluster named %q", name)
+		}
+		found[name] = seat.now.Load().up
 	}
-	a := seat.now.Load()
 	h.tls.Store(l.TLS)
 	h.room.do(func() {
 		g := h.gate
@@ -399,7 +402,12 @@ func (h *handler) Update(l *config.Listener) error {
 		if g.announce = b.Announce; g.announce == "" {
 			g.announce = strings.Replace(l.Address, "0.0.0.0", "127.0.0.1", 1)
 		}
-		g.upstream = a.up
+		g.rules, g.custom = newRules(b), customCommands(b.CustomCommands)
+		next := found[b.Cluster]
+		if len(b.Routes) > 0 {
+			next = b.routed(h.room.engine, l.Name, func(name string) *upstream { return found[name] })
+		}
+		g.become(h.room.engine, next)
 	})
 	return nil
 }
@@ -490,6 +498,7 @@ func (h *handler) Close() {
 	h.each(func(s *session) { s.end() })
 	h.room.do(func() {
 		e := h.room.engine
+		h.gate.become(e, nil)
 		e.gates = slices.DeleteFunc(e.gates, func(g *gate) bool { return g == h.gate })
 	})
 }

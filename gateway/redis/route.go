@@ -16,6 +16,7 @@ const (
 	modeSingle mode = iota // one server: everything goes there
 	modeHashed             // a placement by hash
 	modeSlots              // a Redis Cluster
+	modeRouted             // several of the others, by the keys' prefixes
 )
 
 // upstream is a cluster inside an engine: its nodes, how keys are placed on them, and a view of them for every identity.
@@ -38,10 +39,15 @@ type upstream struct {
 	ask         bool       // who holds what is asked of the servers or their sentinels
 	asked       bool       // an answer to the first question is in, good or bad
 	waiting     []*session // until it is
-	stats       struct{ redirected uint64 }
-	meter       *meter
-	reporting   func(n *node, err error)
-	attachment  *attachment // nil in tests
+	stats       struct{ redirected, mirrored, unmirrored uint64 }
+	parents     []*upstream // routed upstreams that are made of this one
+
+	// modeRouted: what it is made of, how many nodes hold keys, and how many of those serve what has no key.
+	routes     *routes
+	all, home  int
+	meter      *meter
+	reporting  func(n *node, err error)
+	attachment *attachment // nil in tests
 
 	// Settings.
 	db           int
@@ -93,7 +99,6 @@ func (u *upstream) setNodes(members []member) {
 		}
 		u.nodes = append(u.nodes, n)
 	}
-	u.epoch++
 	for _, v := range u.views {
 		v.rebuild()
 	}
@@ -102,6 +107,7 @@ func (u *upstream) setNodes(members []member) {
 			delete(u.known, n.address)
 		}
 	}
+	u.changed()
 }
 
 // view returns the upstream as an identity sees it.
@@ -128,7 +134,34 @@ func (v *view) renew() {
 	}
 }
 
+// forget lets go of a view that no session has got into.
+func (u *upstream) forget(key viewKey) {
+	delete(u.views, key)
+	if u.mode != modeRouted {
+		return
+	}
+	for _, m := range u.routes.members {
+		key.db = m.up.db
+		if v := m.up.views[key]; v != nil && !v.inUse() {
+			delete(m.up.views, key)
+		}
+	}
+}
+
+func (v *view) inUse() bool {
+	for _, p := range v.pools {
+		if p.leased > 0 || len(p.idle) > 0 || slices.ContainsFunc(p.shared, func(b *backend) bool { return b != nil }) {
+			return true
+		}
+	}
+	return false
+}
+
 func (v *view) rebuild() {
+	if v.upstream.mode == modeRouted {
+		v.gather()
+		return
+	}
 	old := v.pools
 	v.pools = make([]*pool, len(v.upstream.nodes))
 	for i, n := range v.upstream.nodes {
@@ -149,7 +182,7 @@ func (v *view) rebuild() {
 }
 
 // locate returns the index of the node that holds a key, or -1 while nobody is known to hold its slot.
-func (u *upstream) locate(key []byte) int {
+func (u *upstream) locate(key []byte, c *redis.Command) int {
 	switch u.mode {
 	case modeSingle:
 		if len(u.nodes) == 0 {
@@ -158,6 +191,9 @@ func (u *upstream) locate(key []byte) int {
 		return 0
 	case modeSlots:
 		return int(u.slots[hash.Slot(key)])
+	case modeRouted:
+		_, node := u.seat(key, c)
+		return node
 	}
 	if len(u.nodes) == 0 {
 		return -1
@@ -171,11 +207,13 @@ func (u *upstream) locate(key []byte) int {
 }
 
 // same tells whether two keys may stand in one command: on one node, and in a Redis Cluster in one slot.
-func (u *upstream) same(a, b []byte) bool {
+func (u *upstream) same(a, b []byte, c *redis.Command) bool {
 	if u.mode == modeSlots {
 		return hash.Slot(a) == hash.Slot(b)
 	}
-	return u.locate(a) == u.locate(b)
+	one, _ := u.seat(a, c)
+	other, _ := u.seat(b, c)
+	return one == other
 }
 
 const (
@@ -193,6 +231,22 @@ func (s *session) follow() bool {
 	return true
 }
 
+// unasked is the upstream whose first answer has to be waited for, or nil.
+func (u *upstream) unasked() *upstream {
+	if u.mode == modeRouted {
+		for _, m := range u.routes.members {
+			if m.up.unasked() != nil {
+				return m.up
+			}
+		}
+		return nil
+	}
+	if u.ask && !u.asked {
+		return u
+	}
+	return nil
+}
+
 // adopt lets a session that has nothing under way see the newest topology. One that has waits: two of its commands for one key must not
 // go to two servers at the same time.
 func (s *session) adopt() bool {
@@ -202,7 +256,7 @@ func (s *session) adopt() bool {
 	if s.inFlight() > 0 {
 		return false
 	}
-	if u := s.view.upstream; u.ask && !u.asked {
+	if u := s.view.upstream.unasked(); u != nil {
 		u.waiting = append(u.waiting, s)
 		s.wait()
 		return false
@@ -223,7 +277,7 @@ func (s *session) keyed(c *redis.Command) bool {
 	if !c.ArityOK(s.request.Len()) {
 		return s.wrongArity(c)
 	}
-	return s.forward(u.locate(s.request.Arg(c.OneKey())), c)
+	return s.forward(u.locate(s.request.Arg(c.OneKey()), c), c)
 }
 
 // forward sends the request to a node's shared connection as it came.
@@ -233,7 +287,12 @@ func (s *session) forward(node int, c *redis.Command) bool {
 		return s.unreachable(node, err)
 	}
 	seq := s.push()
-	p := b.send(s.request.Raw())
+	text := s.request.Raw()
+	if s.view.upstream.routes != nil {
+		text = s.text(c)
+		s.mirrorOne(c, text)
+	}
+	p := b.send(text)
 	p.session, p.seq = s, seq
 	if c != nil {
 		p.command = c.ID
@@ -255,9 +314,17 @@ var errNobody = fmt.Errorf("no server is known to hold the key")
 
 func (s *session) unreachable(node int, err error) bool {
 	if node < 0 || node >= len(s.view.pools) {
-		if s.view.upstream.mode == modeSlots {
-			s.engine.out.refresh(s.view.upstream, "slot without a server")
+		switch u := s.view.upstream; u.mode {
+		case modeSlots:
+			s.engine.out.refresh(u, "slot without a server")
 			return s.refuse("CLUSTERDOWN Hash slot not served")
+		case modeRouted:
+			for _, m := range u.routes.members {
+				if m.up.mode == modeSlots {
+					s.engine.out.refresh(m.up, "slot without a server")
+				}
+			}
+			return s.refuse(noHost + "no route has the key's prefix, or its cluster has no server for the key")
 		}
 		return s.refuse(noHost + "cluster " + s.view.upstream.name + " has no servers")
 	}

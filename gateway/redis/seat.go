@@ -51,6 +51,8 @@ func (s *seat) Update(c *config.Cluster) error {
 		for _, g := range s.room.engine.gates {
 			if g.upstream == a.up {
 				g.upstream = next.up
+			} else if g.upstream != nil && g.upstream.mode == modeRouted {
+				g.upstream.replace(a.up, next.up)
 			}
 		}
 	})

@@ -49,7 +49,7 @@ func TestSessionsFollowTheirListener(t *testing.T) {
 		w.finish()
 		for i := range 20 {
 			k := fmt.Sprint("k", i)
-			want := next.nodes[next.locate([]byte(k))].address
+			want := next.nodes[next.locate([]byte(k), nil)].address
 			for a, s := range w.servers {
 				if _, has := s.data[k]; has != (a == want) {
 					t.Fatalf("seed %d: %s stands on %s: %v; its place is %s", seed, k, a, has, want)
@@ -84,7 +84,7 @@ func TestRenewedViewsFollowTheNodes(t *testing.T) {
 	w.finish()
 	for i := range 30 {
 		k := fmt.Sprint("k", i)
-		want := w.up.nodes[w.up.locate([]byte(k))].address
+		want := w.up.nodes[w.up.locate([]byte(k), nil)].address
 		if _, has := w.servers[want].data[k]; !has {
 			t.Errorf("%s is not at %s", k, want)
 		}

@@ -43,6 +43,8 @@ type session struct {
 	closing   bool // ends when its replies are out
 	closed    bool
 	streaming bool // the reply at the head has begun to go out
+	delayed   bool // the command to come has been kept waiting on purpose
+	failing   bool // the command to come fails on purpose
 	mute      mute
 
 	lease    *backend // the dedicated connection, if any
@@ -92,7 +94,7 @@ func (s *session) setView(v *view) {
 
 // settle works out whether the fast path serves.
 func (s *session) settle() {
-	s.ordinary = s.admitted && s.lease == nil && s.multi == nil && s.mute == muteOff && !s.closing
+	s.ordinary = s.admitted && s.lease == nil && s.multi == nil && s.mute == muteOff && !s.closing && s.gate.rules == nil
 }
 
 // push takes the next slot.

@@ -52,7 +52,7 @@ func (s *session) subscribe(c *redis.Command) bool {
 		s.track.aside = several && s.resp3
 		s.settle()
 	}
-	if several && (s.lease.pool.node.index != node || s.track.watching) {
+	if several && (!s.leasedFrom(node) || s.track.watching) {
 		return s.refuse(crossSlot)
 	}
 	p := s.leased1(c)

@@ -101,16 +101,20 @@ func (s *session) collect(c *redis.Command) bool {
 	for _, k := range keys {
 		if m.key == nil {
 			m.key = bytes.Clone(r.Arg(k))
-		} else if !s.view.upstream.same(m.key, r.Arg(k)) {
+		} else if !s.view.upstream.same(m.key, r.Arg(k), nil) {
 			m.broken = true
 			return s.refuse(crossSlot)
 		}
+	}
+	if !s.view.upstream.mayCollect(c) {
+		m.broken = true
+		return s.namesKeys(c)
 	}
 	if len(m.text)+len(r.Raw()) > s.limits.transaction {
 		m.broken = true
 		return s.refuse("ERR transaction is larger than the limit of " + itoa(s.limits.transaction) + " bytes")
 	}
-	m.text = append(m.text, r.Raw()...)
+	m.text = append(m.text, s.text(c)...)
 	m.queued++
 	return s.answer("+QUEUED\r\n")
 }
@@ -147,8 +151,8 @@ func (s *session) exec(c *redis.Command) bool {
 	node := s.anyNode()
 	switch {
 	case s.lease != nil && s.track.watching:
-		b, node = s.lease, s.lease.pool.node.index
-		if m.key != nil && s.view.upstream.locate(m.key) != node {
+		b = s.lease
+		if m.key != nil && !s.leasedFrom(s.view.upstream.locate(m.key, nil)) {
 			s.leave()
 			return s.refuse(crossSlot)
 		}
@@ -158,7 +162,7 @@ func (s *session) exec(c *redis.Command) bool {
 		return s.answer("*0\r\n")
 	default:
 		if m.key != nil {
-			node = s.view.upstream.locate(m.key)
+			node = s.view.upstream.locate(m.key, nil)
 		}
 		b, err = s.conn(node)
 	}
@@ -173,6 +177,9 @@ func (s *session) exec(c *redis.Command) bool {
 	o := s.op(c, m.queued+2, joinExec)
 	o.text = append(append(append([]byte(nil), execFirst...), m.text...), execLast...)
 	o.send(b)
+	if t := s.view.upstream.routes; t != nil && t.mirrors && m.key != nil {
+		s.mirrorAll(m.key, o.text, m.queued+2)
+	}
 	if s.lease == b {
 		s.hold() // what follows goes down another connection, and must not overtake
 	}
@@ -202,7 +209,7 @@ func (s *session) watchCommand(c *redis.Command) bool {
 	if !ok {
 		return true
 	}
-	if s.lease != nil && s.lease.pool.node.index != node {
+	if s.lease != nil && !s.leasedFrom(node) {
 		return s.refuse(crossSlot)
 	}
 	if s.lease == nil {

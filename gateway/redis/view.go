@@ -21,6 +21,8 @@ type clusterReading struct {
 	Connections int           `json:"connections"`
 	InFlight    int           `json:"in_flight"`
 	Redirected  uint64        `json:"redirected"`
+	Mirrored    uint64        `json:"mirrored"`
+	Unmirrored  uint64        `json:"not_mirrored"`
 }
 
 type nodeReading struct {
@@ -37,7 +39,7 @@ type nodeReading struct {
 }
 
 type gateReading struct {
-	Sessions, Total, ProtocolErrors, Overflows uint64
+	Sessions, Total, ProtocolErrors, Overflows, Delayed, Failed uint64
 }
 
 // read takes a reading on the loop. Readings within a moment of each other are one.
@@ -65,7 +67,7 @@ func (r *room) snapshot(rd *reading) {
 		rd.clusters[u.name] = u.reading()
 	}
 	for _, g := range r.engine.gates {
-		rd.gates[g.name] = gateReading{Total: g.stats.sessions, ProtocolErrors: g.stats.protocolErrors, Overflows: g.stats.overflows}
+		rd.gates[g.name] = gateReading{Total: g.stats.sessions, ProtocolErrors: g.stats.protocolErrors, Overflows: g.stats.overflows, Delayed: g.stats.delayed, Failed: g.stats.failed}
 	}
 	for _, s := range r.engine.sessions {
 		g := rd.gates[s.gate.name]
@@ -75,7 +77,7 @@ func (r *room) snapshot(rd *reading) {
 }
 
 func (u *upstream) reading() clusterReading {
-	c := clusterReading{Redirected: u.stats.redirected}
+	c := clusterReading{Redirected: u.stats.redirected, Mirrored: u.stats.mirrored, Unmirrored: u.stats.unmirrored}
 	at := map[*node]int{}
 	for i, n := range u.nodes {
 		at[n] = i
@@ -172,6 +174,8 @@ func (r *room) instrumentCluster(cluster string) {
 	reg.GaugeFunc("sidewire_redis_upstream_connections", "Upstream connections now open.", get(func(c *clusterReading) float64 { return float64(c.Connections) }), "cluster", cluster)
 	reg.GaugeFunc("sidewire_redis_in_flight", "Commands whose replies are due.", get(func(c *clusterReading) float64 { return float64(c.InFlight) }), "cluster", cluster)
 	reg.CounterFunc("sidewire_redis_redirections_total", "Commands sent on by MOVED or ASK.", get(func(c *clusterReading) float64 { return float64(c.Redirected) }), "cluster", cluster)
+	reg.CounterFunc("sidewire_redis_mirrored_total", "Commands sent here as to a mirror.", get(func(c *clusterReading) float64 { return float64(c.Mirrored) }), "cluster", cluster)
+	reg.CounterFunc("sidewire_redis_not_mirrored_total", "Commands that a mirror missed: it was out of reach or behind, or has their keys on several shards.", get(func(c *clusterReading) float64 { return float64(c.Unmirrored) }), "cluster", cluster)
 	reg.CounterFunc("sidewire_redis_timeouts_total", "Commands answered with a timeout.", sum(func(n *nodeReading) uint64 { return n.Timeouts }), "cluster", cluster)
 	reg.CounterFunc("sidewire_redis_lost_connections_total", "Upstream connections that broke.", sum(func(n *nodeReading) uint64 { return n.Lost }), "cluster", cluster)
 	reg.CounterFunc("sidewire_redis_unknown_outcomes_total", "Writes of which nobody knows whether they were executed.", sum(func(n *nodeReading) uint64 { return n.Unknown }), "cluster", cluster)
@@ -190,6 +194,8 @@ func (r *room) instrumentGate(gate string) {
 	reg.GaugeFunc("sidewire_redis_sessions", "Clients now connected.", get(func(g gateReading) uint64 { return g.Sessions }), "listener", gate)
 	reg.CounterFunc("sidewire_redis_sessions_total", "Clients that connected.", get(func(g gateReading) uint64 { return g.Total }), "listener", gate)
 	reg.CounterFunc("sidewire_redis_protocol_errors_total", "Clients disconnected for what they sent.", get(func(g gateReading) uint64 { return g.ProtocolErrors }), "listener", gate)
+	reg.CounterFunc("sidewire_redis_faults_total", "Commands that went wrong on purpose.", get(func(g gateReading) uint64 { return g.Delayed }), "listener", gate, "fault", "delay")
+	reg.CounterFunc("sidewire_redis_faults_total", "Commands that went wrong on purpose.", get(func(g gateReading) uint64 { return g.Failed }), "listener", gate, "fault", "error")
 	reg.CounterFunc("sidewire_redis_output_overflows_total", "Clients disconnected for what they did not fetch.", get(func(g gateReading) uint64 { return g.Overflows }), "listener", gate)
 }
 

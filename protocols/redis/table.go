@@ -100,6 +100,20 @@ func (c *Command) OneKey() int { return int(c.simple) }
 // Has tells whether all of the given flags are set.
 func (c *Command) Has(f Flags) bool { return c.Flags&f == f }
 
+// NewCommand makes an entry for a command that the table does not have, in the terms of COMMAND INFO: keys stand from first to last, before
+// the end if last is negative, step apart; first 0 means that there are none. Its ID is Count, whatever the command.
+func NewCommand(name string, arity int8, flags Flags, first, last, step int16) *Command {
+	c := &Command{Name: name, Arity: arity, Flags: flags, ID: Count}
+	if first > 0 {
+		if last > 0 {
+			last -= first
+		}
+		c.Keys = []KeySpec{{Index: first, Last: last, Step: max(step, 1)}}
+	}
+	prepare(c)
+	return c
+}
+
 // maxName is longer than any name in the table.
 const maxName = 32
 
