@@ -325,17 +325,6 @@ func nodeOf(pattern, serverName string) int32 {
 	return int32(n)
 }
 
-// own reports whether an address is one of sidewire's own: a cluster whose brokers advertise it would make a loop.
-func (d *door) own(address string) bool {
-	if address == d.address {
-		return true
-	}
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	_, ok := d.taken[address]
-	return ok
-}
-
 func (d *door) close() {
 	d.host.Statements().Source("kafka/"+d.name, nil)
 	d.end()

@@ -218,7 +218,10 @@ func parseLoopback(s string) (netip.Prefix, error) {
 // ClusterBlock is the `kafka:` block of a cluster.
 type ClusterBlock struct {
 	Refresh config.Duration `yaml:"refresh" doc:"How often brokers are looked up on sidewire's own connection." default:"30s"`
-	SASL    *Credentials    `yaml:"sasl" doc:"What sidewire authenticates with on its own connections, and on clients' where a listener originates or terminates."`
+	// Addresses break the loop of brokers that advertise sidewire, or a name that means nothing here.
+	Addresses map[string]string `yaml:"addresses" doc:"Where brokers are dialled, by the host:port that they advertise; the others are dialled there."`
+
+	SASL *Credentials `yaml:"sasl" doc:"What sidewire authenticates with on its own connections, and on clients' where a listener originates or terminates."`
 }
 
 // SetDefaults fills what a file leaves out.
@@ -227,6 +230,13 @@ func (b *ClusterBlock) SetDefaults() { b.Refresh = config.Duration(30 * time.Sec
 func (b *ClusterBlock) check(at config.Path) (problems []config.Problem) {
 	if b.Refresh.Std() < 100*time.Millisecond {
 		problems = append(problems, at.Field("refresh").Problem("expected at least 100ms"))
+	}
+	for from, to := range b.Addresses {
+		for _, address := range []string{from, to} {
+			if _, _, err := net.SplitHostPort(address); err != nil {
+				problems = append(problems, at.Field("addresses").Problem("expected host:port, found %q", address))
+			}
+		}
 	}
 	return append(problems, b.SASL.check(at.Field("sasl"))...)
 }

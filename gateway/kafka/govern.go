@@ -87,11 +87,16 @@ func (l *law) refuse(code int16) (string, bool) {
 
 func (l *law) Topic(name string) (string, bool) {
 	l.topics = append(l.topics, name)
-	// Metadata answers for each topic apart, in its response.
-	if l.key != kafka.Metadata && !l.block.allowedName(l.user, l.key, kindTopic, name) {
+	if !l.late() && !l.block.allowedName(l.user, l.key, kindTopic, name) {
 		return l.refuse(kafka.ErrCodeTopicAuthorization)
 	}
 	return l.block.Virtual.up(kindTopic, name), true
+}
+
+// late says that rules over topics decide elsewhere: in Metadata's response, topic by topic; over a group's subscription where
+// it is fetched.
+func (l *law) late() bool {
+	return l.key == kafka.Metadata || l.key == kafka.JoinGroup || l.key == kafka.SyncGroup
 }
 
 func (l *law) TopicID(id [16]byte) bool {
@@ -107,7 +112,7 @@ func (l *law) TopicID(id [16]byte) bool {
 		return l.unknownID()
 	}
 	l.topics = append(l.topics, name)
-	if l.key != kafka.Metadata && !l.block.allowedName(l.user, l.key, kindTopic, name) {
+	if !l.late() && !l.block.allowedName(l.user, l.key, kindTopic, name) {
 		l.refuse(kafka.ErrCodeTopicAuthorization)
 		return false
 	}

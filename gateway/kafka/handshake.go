@@ -207,7 +207,7 @@ func (s *session) proveAgain(h *kafka.RequestHeader) error {
 	}
 	if err != nil {
 		// The answer must reach the client before the end does.
-		s.settle(func() bool { return s.ring.Len() == 0 && !s.unflushed })
+		s.settle(s.idle)
 	}
 	return err
 }

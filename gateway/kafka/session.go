@@ -153,12 +153,14 @@ func (s *session) serve(ctx context.Context) error {
 	err := s.guard(s.requests)
 	switch err {
 	case nil:
-		// The client's end goes on to the broker behind everything the client sent, and the broker ends the connection.
+		// The client has said everything and may still listen. A broker drops what it has not answered when it sees the end, so
+		// the end goes on to it behind the answers; then the broker ends the connection.
+		s.settle(s.idle)
 		_ = s.up.CloseWrite()
 		s.settle(func() bool { return false })
 	case errDrain:
 		_ = s.req.flush() // what was taken on is still done; an error ends replies
-		s.settle(func() bool { return s.ring.Len() == 0 && !s.unflushed })
+		s.settle(s.idle)
 	}
 	s.up.Interrupt()
 	rerr := <-replies
@@ -239,6 +241,9 @@ func (s *session) prepare() {
 	s.rep = pump{src: s.up, dst: s.down, stall: stall, window: minWindow, flushed: s.deliver}
 }
 
+// idle says that everything asked is answered. mu is held.
+func (s *session) idle() bool { return s.ring.Len() == 0 && !s.unflushed }
+
 // settle waits until enough is done, or replies have ended. enough is asked with mu held.
 func (s *session) settle(enough func() bool) {
 	timer := time.AfterFunc(settleTime, s.up.Interrupt)
@@ -283,10 +288,12 @@ func (s *session) enterCluster(ctx context.Context, u *upstream) (net.Conn, erro
 		e = near
 	}
 	s.target = e.Address()
-	conn, err := u.cluster.Dial(ctx, e)
-	if err == nil {
-		u.cluster.Report(e, nil)
-		return conn, nil
+	var conn net.Conn
+	if err = u.own(ctx, s.target); err == nil {
+		if conn, err = u.cluster.Dial(ctx, e); err == nil {
+			u.cluster.Report(e, nil)
+			return conn, nil
+		}
 	}
 	failed := []error{err}
 	for _, address := range u.entries() {
@@ -294,8 +301,10 @@ func (s *session) enterCluster(ctx context.Context, u *upstream) (net.Conn, erro
 			continue
 		}
 		s.target = address
-		if conn, err = u.cluster.DialAddress(ctx, address); err == nil {
-			return conn, nil
+		if err = s.door.own(ctx, u, address); err == nil {
+			if conn, err = u.cluster.DialAddress(ctx, address); err == nil {
+				return conn, nil
+			}
 		}
 		failed = append(failed, err)
 	}
@@ -320,11 +329,11 @@ func (s *session) reachBroker(ctx context.Context, u *upstream) (net.Conn, error
 	if err != nil {
 		return nil, err
 	}
-	s.target = b.address()
+	s.target = u.reach(b)
 	rack := s.door.block().Rack
 	s.far = rack != "" && b.rack != "" && b.rack != rack
-	if s.door.own(s.target) {
-		return nil, fmt.Errorf("broker %d of cluster %q advertises %s, which is sidewire's own address: set its advertised.listeners", s.node, u.cluster.Name(), s.target)
+	if err := s.door.own(ctx, u, s.target); err != nil {
+		return nil, fmt.Errorf("reaching broker %d of cluster %q: %w", s.node, u.cluster.Name(), err)
 	}
 	conn, err := u.cluster.DialAddress(ctx, s.target)
 	if err != nil {

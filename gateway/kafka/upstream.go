@@ -25,7 +25,9 @@ type broker struct {
 	rack string
 }
 
-func (b broker) address() string { return net.JoinHostPort(b.host, strconv.Itoa(int(b.port))) }
+func (b broker) address() string { return endpoint(b.host, b.port) }
+
+func endpoint(host string, port int32) string { return net.JoinHostPort(host, strconv.Itoa(int(port))) }
 
 // upstream knows the brokers of one cluster. It asks on its own connection, never on a client's, and also learns from what
 // passes to clients, because a client must find an address open the moment it hears of it.
@@ -58,6 +60,14 @@ func (u *upstream) Close() {
 }
 
 func (u *upstream) block() *ClusterBlock { return u.cluster.Config().Block.(*ClusterBlock) }
+
+// reach is where a broker is dialled: where it says, unless the configuration knows better.
+func (u *upstream) reach(b broker) string {
+	if address, ok := u.block().Addresses[b.address()]; ok {
+		return address
+	}
+	return b.address()
+}
 
 // look asks for fresh knowledge soon.
 func (u *upstream) look() {
@@ -127,9 +137,12 @@ func (u *upstream) refresh(ctx context.Context, conn **control) error {
 func (u *upstream) control(ctx context.Context) (*control, error) {
 	var failed []error
 	for _, address := range u.entries() {
-		c, err := dialControl(ctx, u.cluster, address)
+		err := u.own(ctx, address)
 		if err == nil {
-			return c, nil
+			var c *control
+			if c, err = dialControl(ctx, u.cluster, address); err == nil {
+				return c, nil
+			}
 		}
 		failed = append(failed, err)
 		if ctx.Err() != nil {
@@ -153,7 +166,7 @@ func (u *upstream) entries() []string {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, b := range u.brokers {
-		out = append(out, b.address())
+		out = append(out, u.reach(b))
 	}
 	return out
 }

@@ -159,9 +159,9 @@ func mapGroupRequest(req kmsg.Request, m *mapper) (known bool, err error) {
 		}
 		keep(&r.CoordinatorKeys, f)
 	case *kmsg.JoinGroupRequest:
-		m.group(&r.Group)
+		m.joinRequest(r)
 	case *kmsg.SyncGroupRequest:
-		m.group(&r.Group)
+		m.syncRequest(r)
 	case *kmsg.HeartbeatRequest:
 		m.group(&r.Group)
 	case *kmsg.LeaveGroupRequest:

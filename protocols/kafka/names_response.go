@@ -10,7 +10,7 @@ func MapResponse(resp kmsg.Response, n Names) error {
 	m := &mapper{Names: n}
 	switch r := resp.(type) {
 	case *kmsg.ApiVersionsResponse, *kmsg.SASLHandshakeResponse, *kmsg.SASLAuthenticateResponse, *kmsg.DescribeClusterResponse,
-		*kmsg.GetTelemetrySubscriptionsResponse, *kmsg.PushTelemetryResponse, *kmsg.JoinGroupResponse, *kmsg.SyncGroupResponse,
+		*kmsg.GetTelemetrySubscriptionsResponse, *kmsg.PushTelemetryResponse,
 		*kmsg.HeartbeatResponse, *kmsg.LeaveGroupResponse, *kmsg.InitProducerIDResponse, *kmsg.AddOffsetsToTxnResponse, *kmsg.EndTxnResponse,
 		*kmsg.ConsumerGroupHeartbeatResponse:
 	case *kmsg.ProduceResponse:
@@ -54,7 +54,11 @@ func mapGroupResponse(resp kmsg.Response, m *mapper) error {
 	case *kmsg.FindCoordinatorResponse:
 		keep(&r.Coordinators, func(c *kmsg.FindCoordinatorResponseCoordinator) bool { return m.group(&c.Key) })
 	case *kmsg.DescribeGroupsResponse:
-		keep(&r.Groups, func(g *kmsg.DescribeGroupsResponseGroup) bool { return m.group(&g.Group) })
+		keep(&r.Groups, m.describedGroup)
+	case *kmsg.JoinGroupResponse:
+		m.joinResponse(r)
+	case *kmsg.SyncGroupResponse:
+		m.assignment(typeOr(r.ProtocolType), &r.MemberAssignment)
 	case *kmsg.ListGroupsResponse:
 		keep(&r.Groups, func(g *kmsg.ListGroupsResponseGroup) bool { return m.group(&g.Group) })
 	case *kmsg.DeleteGroupsResponse:

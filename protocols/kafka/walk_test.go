@@ -363,3 +363,35 @@ func FuzzWalker(f *testing.F) {
 		}
 	})
 }
+
+// Trap 34: message sets of before Kafka 0.11 have no header to count by; they pass as they are.
+func TestOldMessageSetsPassUncounted(t *testing.T) {
+	for magic := range byte(2) {
+		set := append(make([]byte, 8), 0, 0, 0, 90)
+		set = append(set, 1, 2, 3, 4, magic)
+		set = append(set, bytes.Repeat([]byte{7}, 85)...)
+		for v := range int16(3) {
+			req := kmsg.NewPtrProduceRequest()
+			req.Version = v
+			pt := kmsg.NewProduceRequestTopic()
+			pt.Topic = "old"
+			pp := kmsg.NewProduceRequestTopicPartition()
+			pp.Records = set
+			pt.Partitions = append(pt.Partitions, pp)
+			req.Topics = append(req.Topics, pt)
+			body := req.AppendTo(nil)
+			rec := &recorder{}
+			w := &Walker{Visitor: rec, CountRecords: true}
+			if err := w.Reset(Produce, v, false, int64(len(body))); err != nil {
+				t.Fatal(err)
+			}
+			out, err := walk(w, append([]byte(nil), body...), rand.New(rand.NewSource(1)))
+			if err != nil || !bytes.Equal(out, body) {
+				t.Fatalf("v%d, magic %d: %v", v, magic, err)
+			}
+			if p := rec.list[0].part; p.Records != 0 || p.RecordBytes != int64(len(set)) {
+				t.Errorf("v%d, magic %d: %+v", v, magic, p)
+			}
+		}
+	}
+}
