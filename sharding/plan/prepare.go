@@ -45,6 +45,10 @@ func (a *analysis) statement(text string, sc *scan.Result) {
 	case scan.Show, scan.Describe, scan.Explain:
 		a.show(text)
 		return
+	case scan.Call:
+		a.stored("procedures")
+		a.verbatim(text)
+		return
 	default:
 		a.verbatim(text)
 		return
@@ -54,6 +58,7 @@ func (a *analysis) statement(text string, sc *scan.Result) {
 		a.unparsed(text, err)
 		return
 	}
+	a.routines(stmt)
 	switch x := stmt.(type) {
 	case *ast.SelectStmt:
 		a.st.Kind = Select

@@ -217,7 +217,9 @@ func (m *merging) refusals() *Refusal {
 	case v.name != "":
 		what = v.name
 	default:
-		return nil
+		if what = volatile(s); what == "" {
+			return nil
+		}
 	}
 	return unsupported(what+" over several shards is not supported", oneShardWay)
 }

@@ -140,7 +140,7 @@ var varyingFunctions = map[string]bool{
 	"curtime": true, "current_date": true, "current_time": true, "localtime": true, "localtimestamp": true, "unix_timestamp": true,
 	"utc_timestamp": true, "utc_date": true, "utc_time": true, "connection_id": true, "last_insert_id": true, "row_count": true,
 	"found_rows": true, "get_lock": true, "release_lock": true, "random_bytes": true, "sleep": true, "user": true, "current_user": true,
-	"session_user": true, "system_user": true, "version": true, "gen_random_uuid": true,
+	"session_user": true, "system_user": true, "version": true, "sys_guid": true,
 }
 
 func (v *varying) Enter(n ast.Node) (ast.Node, bool) {

@@ -42,6 +42,7 @@ const (
 	ReadOnly                       // START TRANSACTION READ ONLY
 	LoadLocal                      // LOAD DATA LOCAL
 	OptimizerHint                  // /*+ ... */ occurs
+	Routine                        // a query calls a function that may be a stored one, or draws from a sequence
 )
 
 // Var is a part of the text that may differ between texts of one shape: a literal, or a plain comment.
@@ -253,6 +254,8 @@ func (s *scanner) operator(t Token) {
 	case '(':
 		if s.prev.Kind == Word {
 			s.function(text[s.prev.Start:s.prev.End])
+		} else if s.prev.Kind == Quoted && verbs[s.Verb].class == Read {
+			s.Flags |= Routine
 		}
 	}
 }

@@ -116,6 +116,10 @@ func (s *scanner) keyword(t Token) {
 	s.words++
 	s.table(t)
 	switch len(word) {
+	case 3:
+		if EqualFold(word, "for") && s.after("value") {
+			s.Flags |= Routine // NEXT VALUE FOR
+		}
 	case 4:
 		if EqualFold(word, "into") && (s.Verb == Select || s.Verb == With) {
 			s.Flags |= IntoFile // INTO @x, OUTFILE or DUMPFILE: a SELECT has no other
@@ -193,6 +197,9 @@ func (s *scanner) table(t Token) {
 
 // function looks at a word that an opening parenthesis follows.
 func (s *scanner) function(name string) {
+	if verbs[s.Verb].class == Read && !holds(called, name) {
+		s.Flags |= Routine
+	}
 	switch len(name) {
 	case 8:
 		if EqualFold(name, "get_lock") {
@@ -235,7 +242,7 @@ func (s *scanner) classify() {
 	if s.Verb == Release && !s.releasesSavepoint() {
 		s.Class = Unknown
 	}
-	if s.first == Update || s.Class == Read && s.Flags&(Locking|IntoFile|AdvisoryLock|SetsUserVar) != 0 {
+	if s.first == Update || s.Class == Read && s.Flags&(Locking|IntoFile|AdvisoryLock|SetsUserVar|Routine) != 0 {
 		s.Class = Write
 	}
 }
