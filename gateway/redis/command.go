@@ -72,14 +72,16 @@ func init() {
 	set(&sharded, (*session).sameShard, "msetnx")
 	set(&sharded, (*session).info, "info")
 	set(&sharded, (*session).refused, "monitor", "migrate", "replicaof", "slaveof", "failover", "swapdb", "move", "save", "bgsave", "bgrewriteaof",
-		"pfselftest", "restore-asking", "script|debug", "debug", "module|load", "module|loadex", "module|unload", "memory|malloc-stats")
+		"pfselftest", "restore-asking", "script|debug", "debug", "module|load", "module|loadex", "module|unload", "memory|malloc-stats",
+		// What they tell is one server's: several have nothing to say together.
+		"memory|stats", "memory|doctor", "latency|histogram", "latency|history", "latency|latest", "latency|doctor", "latency|graph", "acl|log")
 	for _, name := range []string{"acl|list", "acl|users", "acl|cat", "acl|getuser", "acl|genpass", "acl|dryrun", "acl|whoami", "config|get", "function|list",
-		"function|dump", "latency|histogram", "latency|history", "latency|latest", "module|list", "slowlog|help", "acl|help", "config|help", "function|help",
-		"latency|help", "memory|help", "module|help", "object|help", "pubsub|help", "script|help", "xgroup|help", "xinfo|help", "function|stats", "memory|stats",
-		"memory|doctor", "latency|doctor", "latency|graph", "role", "acl|log", "slowlog|get"} {
+		"function|dump", "module|list", "slowlog|help", "acl|help", "config|help", "function|help",
+		"latency|help", "memory|help", "module|help", "object|help", "pubsub|help", "script|help", "xgroup|help", "xinfo|help", "role"} {
 		set(&sharded, (*session).anywhere, name)
 	}
-	set(&sharded, (*session).fanout, "acl|load", "config|set", "randomkey", "slowlog|len", "slowlog|reset", "slowlog|get", "latency|reset")
+	set(&sharded, (*session).fanout, "acl|load", "config|set", "randomkey", "slowlog|len", "slowlog|reset", "slowlog|get", "latency|reset", "function|stats")
+	set(&sharded, (*session).killers, "script|kill", "function|kill")
 	fillPaused()
 	fillRewritten()
 }
@@ -165,7 +167,7 @@ func (s *session) special(c *redis.Command) bool {
 }
 
 // unknown serves a command that the table does not know: a module's, or a newer server's. One server can judge for itself; over several
-// nobody here knows where its keys stand.
+// one is asked where its keys stand.
 func (s *session) unknown() bool {
 	if s.view.upstream.mode == modeSingle {
 		if s.engine.clock < s.view.upstream.pausedUntil {
@@ -176,10 +178,7 @@ func (s *session) unknown() bool {
 		}
 		return s.forward(0, nil)
 	}
-	if c := s.gate.custom[strings.ToLower(clipped(s.request.Arg(0), 64))]; c != nil {
-		return s.keyed(c)
-	}
-	return s.refuse(unknownText(&s.request))
+	return s.lookup()
 }
 
 // unknownText is Redis's own (server.c commandCheckExistence).

@@ -3,6 +3,7 @@ package redis
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/sidewire/sidewire/protocols/redis"
@@ -20,6 +21,7 @@ type op struct {
 	text    []byte   // a transaction, to be repeated whole
 	backend *backend // where it went
 	hops    uint8
+	asked   func(f []byte) // a question of the engine's own: it has no slot, and its reply goes here
 }
 
 type part struct {
@@ -53,6 +55,10 @@ func (s *session) op(c *redis.Command, parts int, join func(*op, []byte) []byte)
 
 // part takes the reply of one server; the last one makes the client's.
 func (o *op) part(i int, f []byte) {
+	if o.asked != nil {
+		o.asked(f)
+		return
+	}
 	s := o.session
 	o.parts[i].reply = append(s.engine.take(), f...)
 	if o.left--; o.left > 0 {
@@ -299,14 +305,18 @@ func (s *session) fanout(c *redis.Command) bool {
 	return s.broadcast(c, s.request.Raw(), join)
 }
 
-// broadcast sends the same bytes to every shard.
+// broadcast sends the same bytes to every shard, and to their replicas if the command is for every server. Scripts are no matter of replicas
+// that are out of reach: they come back without any, as after a restart.
 func (s *session) broadcast(c *redis.Command, raw []byte, join func(*op, []byte) []byte) bool {
-	shards := min(s.view.upstream.shards(), len(s.view.pools))
-	o := s.op(c, shards, join)
-	for i := range shards {
-		b, err := s.conn(i)
+	pools := s.view.pools[:min(s.view.upstream.shards(), len(s.view.pools))]
+	if c.Request == redis.AllNodes {
+		pools = s.withReplicas(pools, c.Parent() != nil && c.Parent().Name == "script")
+	}
+	o := s.op(c, len(pools), join)
+	for i, pool := range pools {
+		b, err := pool.conn(s.id)
 		if err != nil {
-			o.part(i, redis.AppendError(nil, noHost+s.view.pools[i].node.address+" "+err.Error()))
+			o.part(i, redis.AppendError(nil, noHost+pool.node.address+" "+err.Error()))
 			continue
 		}
 		p := b.send(raw)
@@ -318,12 +328,26 @@ func (s *session) broadcast(c *redis.Command, raw []byte, join func(*op, []byte)
 	return true
 }
 
+// withReplicas adds the replicas' pools.
+func (s *session) withReplicas(pools []*pool, reachable bool) []*pool {
+	all := slices.Clone(pools)
+	for _, p := range pools {
+		for _, r := range p.node.replicas {
+			if reachable && r.retryAt > s.engine.clock {
+				continue
+			}
+			all = append(all, p.view.replicaPool(r))
+		}
+	}
+	return all
+}
+
 func joiner(c *redis.Command) func(*op, []byte) []byte {
 	switch c.FullName() {
 	case "randomkey":
 		return joinAnyKey
-	case "function|stats", "memory|doctor", "memory|stats":
-		return nil
+	case "function|stats":
+		return joinRunning
 	case "keys", "slowlog|get":
 		return joinConcat
 	case "slowlog|len":
@@ -342,6 +366,20 @@ func joiner(c *redis.Command) func(*op, []byte) []byte {
 		return nil
 	}
 	return joinOK
+}
+
+// joinRunning joins FUNCTION STATS: the libraries are the same everywhere, a script runs on one server.
+func joinRunning(o *op, dst []byte) []byte {
+	if dst, failed := o.failure(dst); failed {
+		return dst
+	}
+	for i := range o.parts {
+		v, _, err := parseValue(o.parts[i].reply, 0)
+		if err == nil && len(v.list) > 1 && len(v.list[1].list) > 0 {
+			return append(dst, o.parts[i].reply...)
+		}
+	}
+	return append(dst, o.parts[0].reply...)
 }
 
 func joinMin(o *op, dst []byte) []byte {

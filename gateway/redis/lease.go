@@ -341,7 +341,7 @@ func (s *session) killer(c *redis.Command) bool {
 // first makes the answer hold for everything this client was told is done.
 func (s *session) wait_(c *redis.Command) bool {
 	if s.view.upstream.mode != modeSingle {
-		return s.refused(c)
+		return s.apart(c, ping, joinMin)
 	}
 	if s.inFlight() > 0 || !s.adopt() {
 		return s.hold()
@@ -350,8 +350,52 @@ func (s *session) wait_(c *redis.Command) bool {
 	if err != nil {
 		return s.unreachable(0, err)
 	}
-	b.send([]byte("*1\r\n$4\r\nPING\r\n")).kind = kindDiscard
+	b.send([]byte(ping)).kind = kindDiscard
 	s.leased1(c)
 	s.hold()
 	return true
+}
+
+const ping = "*1\r\n$4\r\nPING\r\n"
+
+// apart asks every shard on a connection of the client's own to each, for what may take long or must not stand in line.
+func (s *session) apart(c *redis.Command, before string, join func(*op, []byte) []byte) bool {
+	if !c.ArityOK(s.request.Len()) {
+		return s.wrongArity(c)
+	}
+	if s.inFlight() > 0 || !s.adopt() {
+		return s.hold()
+	}
+	pools := s.view.pools[:min(s.view.upstream.shards(), len(s.view.pools))]
+	if len(pools) == 0 {
+		return s.unreachable(-1, errNobody)
+	}
+	o := s.op(c, len(pools), join)
+	for i, pool := range pools {
+		b, err := pool.lease(s)
+		if err != nil {
+			o.part(i, redis.AppendError(nil, noHost+pool.node.address+" "+err.Error()))
+			continue
+		}
+		s.side = append(s.side, b)
+		if before != "" {
+			b.send([]byte(before)).kind = kindDiscard
+		}
+		p := b.send(s.request.Raw())
+		p.op, p.part, p.command, p.flags = o, int32(i), c.ID, unlimited
+	}
+	s.hold()
+	return true
+}
+
+// killers serves SCRIPT KILL and FUNCTION KILL over several servers.
+func (s *session) killers(c *redis.Command) bool { return s.apart(c, "", joinOne) }
+
+// returnSide gives back what apart has leased.
+func (s *session) returnSide() {
+	side := s.side
+	s.side = nil
+	for _, b := range side {
+		b.pool.giveBack(b)
+	}
 }

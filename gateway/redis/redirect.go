@@ -232,7 +232,7 @@ func (e *engine) again() {
 	for i := range due {
 		d := &due[i]
 		s := d.p.owner()
-		if s == nil || s.closed {
+		if s == nil || s.closed && (d.p.op == nil || d.p.op.asked == nil) {
 			continue
 		}
 		if d.due > e.clock {

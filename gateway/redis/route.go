@@ -40,7 +40,8 @@ type upstream struct {
 	asked       bool       // an answer to the first question is in, good or bad
 	waiting     []*session // until it is
 	stats       struct{ redirected, mirrored, unmirrored uint64 }
-	parents     []*upstream // routed upstreams that are made of this one
+	learned     map[string]*learned // commands that only servers know, by name
+	parents     []*upstream         // routed upstreams that are made of this one
 
 	// modeRouted: what it is made of, how many nodes hold keys, and how many of those serve what has no key.
 	routes     *routes

@@ -47,7 +47,8 @@ type session struct {
 	failing   bool // the command to come fails on purpose
 	mute      mute
 
-	lease    *backend // the dedicated connection, if any
+	lease    *backend   // the dedicated connection, if any
+	side     []*backend // further ones, one to each shard, while a command runs on all of them
 	track    tracking
 	multi    *transaction // collected here, for several shards
 	topology uint64       // the upstream's, when the ring was last empty
@@ -210,6 +211,9 @@ func (s *session) idle() {
 	if s.lease != nil {
 		s.release()
 	}
+	if s.side != nil {
+		s.returnSide()
+	}
 	if s.held {
 		s.held = false
 		s.resume()
@@ -342,7 +346,7 @@ func (s *session) hangup() {
 }
 
 // leased tells whether the session holds a connection of its own whose work may have no end.
-func (s *session) leased() bool { return s.lease != nil }
+func (s *session) leased() bool { return s.lease != nil || s.side != nil }
 
 // finish closes the session once its output is out; end closes it now.
 func (s *session) finish() {
@@ -367,6 +371,11 @@ func (s *session) drop() {
 	if s.lease != nil {
 		b := s.lease
 		s.lease = nil
+		b.discard("client is gone")
+	}
+	side := s.side
+	s.side = nil
+	for _, b := range side {
 		b.discard("client is gone")
 	}
 	if s.multi != nil {

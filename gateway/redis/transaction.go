@@ -53,6 +53,9 @@ func (s *session) discardCommand(c *redis.Command) bool {
 func (s *session) collect(c *redis.Command) bool {
 	r, m := &s.request, s.multi
 	if c == nil {
+		c = s.known()
+	}
+	if c == nil {
 		m.broken = true
 		return s.refuse(unknownText(r))
 	}

@@ -245,7 +245,12 @@ func (l *upLink) execute(args []string, out []byte) []byte {
 			out = l.execute(q, out)
 		}
 		return out
-	case "get":
+	case "command":
+		if args[2] == "mod.get" {
+			return append(out, "*1\r\n*6\r\n$7\r\nmod.get\r\n:2\r\n*1\r\n+readonly\r\n:1\r\n:1\r\n:1\r\n"...)
+		}
+		return append(out, "*1\r\n*-1\r\n"...)
+	case "get", "mod.get":
 		if v, ok := s.data[args[1]]; ok {
 			return redis.AppendBulk(out, v)
 		}
@@ -314,6 +319,10 @@ func (l *upLink) execute(args []string, out []byte) []byte {
 		}
 		l.name = args[2]
 		return append(out, "+OK\r\n"...)
+	case "wait":
+		return redis.AppendInt(out, int64(len(s.data)))
+	case "script":
+		return append(out, "-NOTBUSY No scripts in execution right now.\r\n"...)
 	case "watch", "unwatch":
 		return append(out, "+OK\r\n"...)
 	case "scan":
