@@ -22,6 +22,11 @@ type KafkaCluster struct {
 
 	line string
 	lib  string // its jars
+
+	// For brokers that are added.
+	fleet  *Fleet
+	o      options
+	voters string
 }
 
 // KafkaBroker is one of its nodes.
@@ -98,6 +103,7 @@ func (f *Fleet) Kafka(ctx context.Context, opts ...Option) (*KafkaCluster, error
 	if _, err := os.Stat(c.lib); err != nil {
 		return nil, &Missing{What: "Apache Kafka " + c.line}
 	}
+	c.fleet, c.o = f, o
 	if err := c.lay(f, o); err != nil {
 		return nil, err
 	}
@@ -120,33 +126,75 @@ func (c *KafkaCluster) lay(f *Fleet, o options) error {
 	var voters []string
 	controllers := make([]int, o.nodes)
 	for i := range o.nodes {
-		dir, err := f.folder("kafka")
+		b, first, err := c.broker(f, i+1, o)
 		if err != nil {
 			return err
-		}
-		first, err := f.PortRange(4)
-		if err != nil {
-			return err
-		}
-		b := &KafkaBroker{ID: i + 1, Addr: local(first), Rack: fmt.Sprintf("r%d", i+1)}
-		if o.sasl {
-			b.SASLAddr = local(first + 1)
-		}
-		if o.via != "" {
-			b.ViaAddr = local(first + 3)
 		}
 		controllers[i] = first + 2
 		voters = append(voters, fmt.Sprintf("%d@%s", b.ID, local(controllers[i])))
-		b.Process = &Process{fleet: f, Name: filepath.Base(dir), Dir: dir, ready: b.ping}
 		c.Brokers = append(c.Brokers, b)
 	}
+	c.voters = strings.Join(voters, ",")
 	for i, b := range c.Brokers {
-		text := c.properties(b, controllers[i], strings.Join(voters, ","), o)
-		if err := os.WriteFile(filepath.Join(b.Dir, "server.properties"), []byte(text), 0o644); err != nil {
+		if err := b.configure(c.properties(b, controllers[i], c.voters, o)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// broker gives one broker its folder and ports, of which it returns the first.
+func (c *KafkaCluster) broker(f *Fleet, id int, o options) (*KafkaBroker, int, error) {
+	dir, err := f.folder("kafka")
+	if err != nil {
+		return nil, 0, err
+	}
+	first, err := f.PortRange(4)
+	if err != nil {
+		return nil, 0, err
+	}
+	b := &KafkaBroker{ID: id, Addr: local(first), Rack: fmt.Sprintf("r%d", id)}
+	if o.sasl {
+		b.SASLAddr = local(first + 1)
+	}
+	if o.via != "" {
+		b.ViaAddr = local(first + 3)
+	}
+	b.Process = &Process{fleet: f, Name: filepath.Base(dir), Dir: dir, ready: b.ping}
+	return b, first, nil
+}
+
+func (b *KafkaBroker) configure(text string) error {
+	return os.WriteFile(filepath.Join(b.Dir, "server.properties"), []byte(text), 0o644)
+}
+
+// Controllers lists the addresses of the nodes that are controllers.
+func (c *KafkaCluster) Controllers() []string {
+	var list []string
+	for _, v := range strings.Split(c.voters, ",") {
+		_, address, _ := strings.Cut(v, "@")
+		list = append(list, address)
+	}
+	return list
+}
+
+// Add starts one more broker, which is no controller.
+func (c *KafkaCluster) Add(ctx context.Context) (*KafkaBroker, error) {
+	b, first, err := c.broker(c.fleet, len(c.Brokers)+1, c.o)
+	if err != nil {
+		return nil, err
+	}
+	text := c.properties(b, first+2, c.voters, c.o)
+	text = strings.Replace(text, "process.roles=broker,controller", "process.roles=broker", 1)
+	text = strings.ReplaceAll(text, ",CONTROLLER://"+local(first+2), "")
+	if err := b.configure(text); err != nil {
+		return nil, err
+	}
+	if err := c.launch(ctx, c.fleet, b, c.o); err != nil {
+		return nil, err
+	}
+	c.Brokers = append(c.Brokers, b)
+	return b, nil
 }
 
 func (c *KafkaCluster) properties(b *KafkaBroker, controller int, voters string, o options) string {
