@@ -118,16 +118,23 @@ func (q *scattered) run() error {
 	return w.end()
 }
 
-// failed ends a query that did not come to its end: connections that still talk are given up.
+// failed ends a query that did not come to its end: connections that still talk are given up, but for those of a
+// transaction where no shard is at fault.
 func (q *scattered) failed(err error) error {
 	s := q.s
 	var lost *sourceError
 	open := s.inTransaction()
 	for _, src := range q.sources {
-		if src.sent && !src.ended {
+		switch {
+		case !src.sent || src.ended:
+		case open && !errors.Is(err, errClientGone) && !errors.As(err, &lost) && !s.over() && src.cutShort():
+		default:
 			src.h.b.broken = true
 			_ = src.h.b.pool.up.cancel(s.handler.life, src.h.b, "KILL") // its rows are of no use any more
 		}
+	}
+	for _, h := range s.holds {
+		h.source = nil
 	}
 	var answered *wire.Error
 	if open {
@@ -309,6 +316,29 @@ func (c *shardSource) rest() error {
 		}
 	}
 	return nil
+}
+
+// cutShort ends the query on the shard and reads what was on its way, so that the connection can go on with its
+// transaction. False means that it cannot.
+func (c *shardSource) cutShort() bool {
+	b := c.h.b
+	if b.broken || b.pool.up.cancel(c.q.s.handler.life, b, "KILL QUERY") != nil {
+		return false
+	}
+	var answered *wire.Error
+	if err := c.rest(); err != nil && !errors.As(err, &answered) {
+		return false
+	}
+	for range 2 { // a KILL that came after the query's end meets the next statement
+		_, err := b.query("DO 0")
+		if err == nil {
+			return b.status.Has(wire.StatusInTransaction)
+		}
+		if !errors.As(err, &answered) {
+			return false
+		}
+	}
+	return false
 }
 
 // resultWriter writes a result set of sidewire's own making to the client.

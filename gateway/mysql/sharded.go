@@ -411,7 +411,11 @@ func (s *session) writeRoutes(j *job, x *plan.Execution, mark bool) (ok wire.OK,
 		}
 		if x.Affected == plan.Sum || i == 0 {
 			ok.AffectedRows += part.AffectedRows
-			info = joinInfo(info, infoOf(j, r, &part))
+			if x.Affected == plan.First {
+				info = string(part.Info)
+			} else {
+				info = joinInfo(info, infoOf(j, r, &part))
+			}
 			if err := s.collect(h.b, part.Warnings, j.v.names, false); err != nil {
 				return ok, lastTry(s.broke(h, err, j, true))
 			}

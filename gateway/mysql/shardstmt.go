@@ -18,7 +18,10 @@ import (
 // for the execution that says which shard it goes to.
 const maxLongData = 64 << 20
 
-// sharded is the part of a prepared statement that a virtual database needs.
+// guesses is how many numbers are tried to find one that a statement could run with.
+const guesses = 32
+
+// shardedStatement is the part of a prepared statement that a virtual database needs.
 type shardedStatement struct {
 	v       *virtual
 	planner *plan.Planner
@@ -88,7 +91,14 @@ func (s *session) describe(p *prepared) ([][]byte, error) {
 		return nil, nil
 	}
 	x := &s.exec
-	for _, guess := range []value.Value{value.NewInt(1), value.NewString("1"), value.NewString("2026-01-01 00:00:00")} {
+	for i := range guesses + 2 {
+		guess := value.NewInt(int64(i))
+		switch i {
+		case guesses:
+			guess = value.NewString("1")
+		case guesses + 1:
+			guess = value.NewString("2026-01-01 00:00:00")
+		}
 		args := slices.Repeat([]value.Value{guess}, p.params)
 		st.Bind(&plan.Input{Text: p.sharded.text, Vars: p.sharded.vars, Args: args, Keys: p.sharded.v.keys}, x)
 		if x.Refusal == nil {

@@ -44,7 +44,7 @@ func dial(addr, user, password, database string) (*client, error) {
 	}
 	c := &client{conn: conn, r: bufio.NewReaderSize(conn, 64<<10)}
 	auth := &mysql.ClientAuth{User: user, Password: password, Database: database, Collation: 45,
-		Want: mysql.LongPassword | mysql.LongFlag | mysql.Transactions | mysql.MultiResults | mysql.PSMultiResults, Private: true}
+		Want: mysql.LongPassword | mysql.LongFlag | mysql.Transactions | mysql.MultiResults | mysql.PSMultiResults}
 	p, err := c.read()
 	for err == nil {
 		var out []byte
