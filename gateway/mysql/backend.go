@@ -41,6 +41,7 @@ type backend struct {
 	threadID uint32
 	version  string
 	mariaDB  bool
+	compress bool // it was to be compressed, if the server can
 	opened   time.Time
 
 	database  string      // the server's current one
@@ -72,11 +73,17 @@ func dialBackend(ctx context.Context, c *cluster.Cluster, e *cluster.Endpoint, c
 	auth := &wire.ClientAuth{User: user, Password: password, Collation: cl.collation, Want: backendCaps | cl.caps,
 		TLS: c.Config().TLS != nil, Private: strings.HasPrefix(e.Address(), "unix:"),
 		Attributes: wire.AppendLenencString(wire.AppendLenencString(nil, "program_name"), "sidewire")}
+	if b.compress = c.Config().Block.(*ClusterBlock).Compress; b.compress {
+		auth.Want |= wire.Compress
+	}
 	if err := b.authenticate(auth, func(plain net.Conn) (net.Conn, error) { return c.StartTLS(ctx, e, plain) }); err != nil {
 		stop()
 		b.close()
 		c.Report(e, unreachable(err))
 		return nil, fmt.Errorf("connecting to %s as %q: %w", e.Address(), user, err)
+	}
+	if auth.Capabilities.Has(wire.Compress) {
+		b.pack()
 	}
 	b.caps, b.threadID, b.version = auth.Capabilities, auth.Greeting.ConnectionID, auth.Greeting.ServerVersion
 	b.mariaDB = strings.Contains(b.version, "MariaDB")
@@ -188,6 +195,7 @@ func (b *backend) command(cmd wire.Command, text string) (columns []string, rows
 	}
 	p = append(p, text...)
 	p, _ = wire.EndPacket(p, 0, 0)
+	b.restart()
 	if _, err := b.conn.Write(p); err != nil {
 		b.broken = true
 		return nil, nil, fmt.Errorf("writing %s: %w", cmd, err)

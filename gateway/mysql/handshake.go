@@ -18,7 +18,8 @@ const (
 	clientCaps = wire.LongPassword | wire.FoundRows | wire.LongFlag | wire.ConnectWithDB | wire.NoSchema | wire.ODBC | wire.LocalFiles |
 		wire.IgnoreSpace | wire.Protocol41 | wire.Interactive | wire.IgnoreSigpipe | wire.Transactions | wire.Reserved | wire.SecureConnection |
 		wire.MultiStatements | wire.MultiResults | wire.PSMultiResults | wire.PluginAuth | wire.ConnectAttrs | wire.PluginAuthLenenc |
-		wire.HandleExpired | wire.SessionTrack | wire.DeprecateEOF | wire.QueryAttributes
+		wire.HandleExpired | wire.SessionTrack | wire.DeprecateEOF | wire.QueryAttributes |
+		wire.Compress
 	// handshakeTimeout bounds a client's way to its first command; handshakeLimit its packets.
 	handshakeTimeout = 10 * time.Second
 	handshakeLimit   = 64 << 10
@@ -38,6 +39,9 @@ func (s *session) handshake() bool {
 	caps := clientCaps
 	if s.terms.tls != nil {
 		caps |= wire.SSL
+	}
+	if !s.terms.block.Compress {
+		caps &^= wire.Compress
 	}
 	version := m.serverVersion(s.terms)
 	if strings.Contains(version, "MariaDB") {
@@ -163,7 +167,13 @@ func (s *session) enter(r *wire.Response, seq byte) bool {
 		s.reply(seq, clientFault(err))
 		return false
 	}
-	return s.ok(seq, wire.OK{}) == nil
+	if s.ok(seq, wire.OK{}) != nil {
+		return false
+	}
+	if s.caps.Has(wire.Compress) {
+		s.pack()
+	}
+	return true
 }
 
 // become makes the session a user's.

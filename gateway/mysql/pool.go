@@ -431,6 +431,9 @@ func (p *pool) worn(b *backend, now time.Time) bool {
 	if user, password := block.login(b.class.as); user != b.user || password != b.password {
 		return true // the account changed
 	}
+	if b.compress != block.Compress {
+		return true
+	}
 	limits := &block.Pool
 	return limits.Lifetime > 0 && now.Sub(b.opened) > limits.Lifetime.Std()
 }

@@ -21,6 +21,7 @@ type ListenerBlock struct {
 	AuthPlugin    string          `yaml:"auth_plugin" enum:"caching_sha2_password|mysql_native_password" doc:"The plugin named in the greeting; clients may choose the other one." default:"caching_sha2_password"`
 	MaxStatement  config.Bytes    `yaml:"max_statement" doc:"The longest statement that is taken." default:"64MB"`
 	LocalInfile   bool            `yaml:"local_infile" doc:"Let clients load local files." default:"true"`
+	Compress      bool            `yaml:"compress" doc:"Let clients compress (zlib) what they send and get." default:"true"`
 	IdleTimeout   config.Duration `yaml:"idle_timeout" doc:"Close a session that said nothing for so long; 0: never." default:"8h"`
 }
 
@@ -43,6 +44,7 @@ func (b *ListenerBlock) SetDefaults() {
 	b.AuthPlugin = wire.PluginCachingSHA2
 	b.MaxStatement = 64 << 20
 	b.LocalInfile = true
+	b.Compress = true
 	b.IdleTimeout = config.Duration(8 * hour)
 }
 
@@ -51,6 +53,7 @@ type ClusterBlock struct {
 	User     string        `yaml:"user" doc:"Account on the servers; not needed when every user of the listeners brings its own."`
 	Password config.Secret `yaml:"password"`
 	Database string        `yaml:"database" doc:"The database of sessions that name none."`
+	Compress bool          `yaml:"compress" doc:"Compress (zlib) towards servers that can." default:"false"`
 	Pool     Pool          `yaml:"pool"`
 	Reads    Reads         `yaml:"reads"`
 	Failover Failover      `yaml:"failover" doc:"What happens to statements while no endpoint can take them."`

@@ -112,6 +112,7 @@ func (s *session) serve() {
 		return
 	}
 	for {
+		s.restart()
 		raw, body, seq, err := s.packet(int(s.handler.current.Load().block.MaxStatement))
 		if err != nil {
 			s.farewell(err)
@@ -161,6 +162,9 @@ func (s *session) leave() {
 		s.handler.metrics.pinned.Dec()
 	}
 	s.drop()
+	if s.packed != nil {
+		s.packed.free()
+	}
 }
 
 // atBoundary reports whether the session could end here without breaking anything.

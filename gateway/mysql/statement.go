@@ -96,6 +96,9 @@ func (t *statements) drop(k *kept) {
 	t.close = appendClose(t.close, k.id)
 }
 
+// closeLen is the length of a COM_STMT_CLOSE packet.
+const closeLen = 9
+
 func appendClose(dst []byte, id uint32) []byte {
 	dst = append(dst, 5, 0, 0, 0, byte(wire.ComStmtClose))
 	return binary.LittleEndian.AppendUint32(dst, id)
@@ -103,12 +106,29 @@ func appendClose(dst []byte, id uint32) []byte {
 
 // write sends a command, behind the closing of statements that are no longer kept.
 func (b *backend) write(p []byte) (int, error) {
+	b.restart()
 	if len(b.statement.close) == 0 {
 		return b.conn.Write(p)
+	}
+	if b.packed != nil {
+		return b.writeApart(p)
 	}
 	all := append(b.statement.close, p...)
 	b.statement.close = b.statement.close[:0]
 	return b.conn.Write(all)
+}
+
+// writeApart sends each command in compressed packets of its own: their numbers begin with the command.
+func (b *backend) writeApart(p []byte) (int, error) {
+	for c := b.statement.close; len(c) > 0; c = c[closeLen:] {
+		b.restart()
+		if _, err := b.conn.Write(c[:closeLen]); err != nil {
+			return 0, err
+		}
+	}
+	b.statement.close = b.statement.close[:0]
+	b.restart()
+	return b.conn.Write(p)
 }
 
 // prepare serves COM_STMT_PREPARE: the server prepares it and says what columns and parameters there are; the number is

@@ -24,6 +24,8 @@ type stream struct {
 	buf  *socket.Buffer
 	r, w int // unread bytes are buf.Bytes()[r:w]
 	size int // of the next buffer
+	// packed is the compression under conn; nil: none.
+	packed *compressed
 }
 
 func (s *stream) unread() []byte {

@@ -47,6 +47,12 @@ func (c *Conn) plainError(err error) error {
 	return err
 }
 
+// lookahead is a connection on top of another that can say more than net.Conn asks for.
+type lookahead interface {
+	WaitReadable() error
+	Pending() (bool, error)
+}
+
 func (c *Conn) plainReadPooled(pool *Buffers, size int) (*Buffer, int, error) {
 	if err := c.plainWaitReadable(); err != nil {
 		return nil, 0, err
@@ -65,6 +71,15 @@ func (c *Conn) plainWaitReadable() error {
 	if p.full || p.err != nil {
 		return nil
 	}
+	if w, ok := c.conn.(lookahead); ok {
+		if c.interrupted.Load() {
+			return ErrInterrupted
+		}
+		if err := w.WaitReadable(); err != nil {
+			return c.plainError(err)
+		}
+		return nil
+	}
 	var one [1]byte
 	n, err := c.plainRead(one[:])
 	if n == 1 {
@@ -80,6 +95,9 @@ func (c *Conn) plainWaitReadable() error {
 
 func (c *Conn) plainPending() (bool, error) {
 	p := &c.read.plain
+	if w, ok := c.conn.(lookahead); ok {
+		return w.Pending()
+	}
 	if !p.full && p.err == nil {
 		if err := c.conn.SetReadDeadline(time.Now().Add(plainPendingWait)); err != nil {
 			return true, err

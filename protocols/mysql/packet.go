@@ -45,3 +45,20 @@ func AppendPacket(dst []byte, seq byte, payload []byte) ([]byte, byte) {
 		}
 	}
 }
+
+// CompressedHeaderLen is the length of a compressed packet's header.
+const CompressedHeaderLen = 7
+
+// CompressedHeader reads the header of a compressed packet: the length of its payload, its number, and the length of
+// what comes out of it; 0 says that the payload is not compressed. b must hold CompressedHeaderLen bytes.
+func CompressedHeader(b []byte) (length int, seq byte, plain int) {
+	_ = b[6]
+	return int(b[0]) | int(b[1])<<8 | int(b[2])<<16, b[3], int(b[4]) | int(b[5])<<8 | int(b[6])<<16
+}
+
+// PutCompressedHeader writes it over the first CompressedHeaderLen bytes of b.
+func PutCompressedHeader(b []byte, length int, seq byte, plain int) {
+	_ = b[6]
+	PutHeader(b, length, seq)
+	b[4], b[5], b[6] = byte(plain), byte(plain>>8), byte(plain>>16)
+}
