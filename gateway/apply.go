@@ -21,13 +21,27 @@ import (
 func (g *Gateway) Apply(s *config.Snapshot) []config.Problem {
 	g.apply.Lock()
 	defer g.apply.Unlock()
+	if g.Snapshot() == s {
+		return nil
+	}
+	return g.applyLocked(s)
+}
+
+// applyOver applies s unless something else than old is in force by now.
+func (g *Gateway) applyOver(s, old *config.Snapshot) []config.Problem {
+	g.apply.Lock()
+	defer g.apply.Unlock()
+	if g.Snapshot() != old {
+		return nil
+	}
+	return g.applyLocked(s)
+}
+
+func (g *Gateway) applyLocked(s *config.Snapshot) []config.Problem {
 	if g.isClosed() {
 		return []config.Problem{config.Path("").Problem("the process is shutting down")}
 	}
 	old := g.Snapshot()
-	if old == s {
-		return nil
-	}
 	t := &transition{g: g, s: s, old: old, access: g.Access()}
 	for _, step := range []func() []config.Problem{t.openAccess, t.startExport, t.attach, t.warm, t.bindAdmin, t.bind, t.listen, t.updateClusters, t.updateListeners} {
 		if problems := step(); len(problems) > 0 {
@@ -50,6 +64,7 @@ type transition struct {
 	access   *telemetry.AccessLog
 	export   *otlp.Exporter
 	places   []*place
+	after    []func()             // what is left to do when sockets that leave are closed
 	fresh    map[string]*attached // clusters that were made for it
 	replaced map[string]*attached // clusters whose protocol changed
 }

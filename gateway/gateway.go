@@ -65,7 +65,9 @@ type Gateway struct {
 	listeners map[string]*bound
 	views     map[string]func() any
 	leaving   sync.WaitGroup // drains of what a reconfiguration removed
+	resuming  sync.WaitGroup // drains that are being taken back; they take apply, so that nobody waits for them who holds it
 	closed    bool
+	takeBack  chan struct{} // closed when a drain that was asked for is taken back; nil: none is under way
 }
 
 // attached is a living cluster with what its protocol keeps on it.
@@ -260,6 +262,7 @@ func (g *Gateway) Close(ctx context.Context) {
 	defer context.AfterFunc(ctx, g.cut)()
 	g.feed.end()
 	g.farewell(ctx)
+	defer g.resuming.Wait()
 	g.apply.Lock()
 	defer g.apply.Unlock()
 	g.setState(admin.Draining) // an Apply that was under way has set Live

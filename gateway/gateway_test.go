@@ -3,12 +3,14 @@ package gateway_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -272,6 +274,85 @@ func TestAddressChangesItsProtocol(t *testing.T) {
 	dial(t, path).want(t, "x", "goodbye")
 }
 
+// What cannot be taken back waits until the whole configuration is in force.
+func TestRefusedConfigurationSettlesNothing(t *testing.T) {
+	dir := t.TempDir()
+	text := func(first, second string) string {
+		return fmt.Sprintf("listeners:\n- {name: a, address: \"unix:%[1]s/a\", greeter: {words: %[2]s}}\n- {name: b, address: \"unix:%[1]s/b\", greeter: {words: %[3]s}}\n", dir, first, second)
+	}
+	g := start(t)
+	mustApply(t, g, text("one", "one"))
+	mustApply(t, g, text("two", "one"))
+	h := g.Listener("a").Handler().(*greeting)
+	if h.settled.Load() != "two" {
+		t.Errorf("settled on %v, want two", h.settled.Load())
+	}
+	if problems := apply(g, text("three", "refused")); len(problems) != 1 {
+		t.Fatalf("problems: %v", problems)
+	}
+	if h.settled.Load() != "two" || h.words.Load() != "two" {
+		t.Errorf("a refused configuration settled on %v and left %v", h.settled.Load(), h.words.Load())
+	}
+}
+
+// A listener widens from one address of its port to all, and narrows again, without a moment in which the port is closed.
+func TestAddressesOfOnePort(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("needs SO_REUSEPORT on bound sockets")
+	}
+	server := echoServer(t, "one")
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(free.Addr().String())
+	free.Close()
+	text := func(host string) string {
+		return strings.Replace(relay(server), "127.0.0.1:0", host+":"+port, 1) + "drain: {timeout: 5s}\n"
+	}
+	g := start(t)
+	mustApply(t, g, text("127.0.0.1"))
+	old := dial(t, "127.0.0.1:"+port)
+	old.want(t, "x", "one x")
+	var stop atomic.Bool
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		for !stop.Load() {
+			c, err := net.DialTimeout("tcp", "127.0.0.1:"+port, patience)
+			switch {
+			case err == nil:
+				c.Close()
+			case !errors.Is(err, syscall.ECONNRESET): // it had come to the old socket, whose queue went with it
+				t.Errorf("the port was closed: %v", err)
+				return
+			}
+		}
+	})
+	for range 5 {
+		mustApply(t, g, text("0.0.0.0"))
+		dial(t, "127.0.0.2:"+port).want(t, "y", "one y")
+		mustApply(t, g, text("127.0.0.1"))
+		dial(t, "127.0.0.1:"+port).want(t, "z", "one z")
+		if c, err := net.DialTimeout("tcp", "127.0.0.2:"+port, patience); err == nil {
+			c.Close()
+			t.Error("a narrowed listener still serves other addresses")
+		}
+	}
+	stop.Store(true)
+	asking.Wait()
+	old.want(t, "w", "one w")
+	if l, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
+		l.Close()
+		t.Error("the port was given to others")
+	}
+	// A configuration that is refused for another reason leaves the old socket.
+	two := strings.Replace(text("0.0.0.0"), "listeners: [", "listeners: [{name: r, address: \"unix:"+t.TempDir()+"/no/such/dir\", tcp: {cluster: c}}, ", 1)
+	if problems := apply(g, two); len(problems) == 0 {
+		t.Fatal("a socket in a folder that is not there was bound")
+	}
+	dial(t, "127.0.0.1:"+port).want(t, "v", "one v")
+}
+
 func TestConnectionLimitRefusesInTheProtocolsWords(t *testing.T) {
 	g := start(t)
 	mustApply(t, g, `listeners: [{name: a, address: "127.0.0.1:0", limits: {connections: 1}, greeter: {words: hello}}]`)
@@ -380,12 +461,17 @@ func (greeter) Listen(_ host.Host, l *config.Listener) (listener.Handler, error)
 	return g, g.Update(l)
 }
 
-type greeting struct{ words atomic.Value }
+type greeting struct{ words, settled atomic.Value }
 
 func (g *greeting) Update(l *config.Listener) error {
-	g.words.Store(l.Block.(*greeterBlock).Words)
+	words := l.Block.(*greeterBlock).Words
+	if words == "refused" {
+		return errors.New("no such words")
+	}
+	g.words.Store(words)
 	return nil
 }
+func (g *greeting) Settle()                            { g.settled.Store(g.words.Load()) }
 func (g *greeting) Refuse(c *listener.Conn, why error) { fmt.Fprintf(c, "sorry: %v\n", why) }
 func (g *greeting) Drain(context.Context)              {}
 func (g *greeting) Close()                             {}

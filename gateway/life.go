@@ -2,11 +2,13 @@ package gateway
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/sidewire/sidewire/gateway/admin"
 	"github.com/sidewire/sidewire/gateway/config"
+	"github.com/sidewire/sidewire/gateway/listener"
 )
 
 // idlePoll is how often a graceful drain looks whether the last client has gone.
@@ -23,7 +25,7 @@ type Identity struct {
 // is called when an operator asks for the end. It must be called before the first Apply.
 func (g *Gateway) ServeAdmin(id Identity, quit func()) {
 	g.version = id.Version
-	g.life = admin.NewLife(g.drainAsked, quit)
+	g.life = admin.NewLife(g.drainAsked, g.resume, quit)
 	g.admin = admin.New(admin.Options{
 		Source: g, Life: g.life, Log: g.logs.Logger("admin"), Version: id.Version, Node: id.Node, CommandLine: id.CommandLine, Now: g.Now,
 		Rejected: func() any {
@@ -84,16 +86,50 @@ func (g *Gateway) drainAsked(d admin.Drain) {
 		return
 	}
 	limit := s.Drain.Timeout.Std()
+	if g.takeBack == nil {
+		g.takeBack = make(chan struct{})
+	}
+	back := g.takeBack
 	g.leaving.Go(func() {
 		if d.Graceful {
 			idle, cancel := context.WithTimeout(g.ending, limit)
-			g.untilIdle(idle)
+			g.untilIdle(idle, back)
 			cancel()
+			select {
+			case <-back:
+				return
+			default:
+			}
 		}
 		ctx, cancel := context.WithTimeout(g.last, limit)
 		defer cancel()
 		g.drainListeners(ctx)
 	})
+}
+
+// resume is /healthcheck/ok, which takes a drain back: one that still waits for clients to go is given up, and what was
+// closed is bound anew, in the configuration that is in force.
+func (g *Gateway) resume() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.takeBack != nil {
+		close(g.takeBack)
+		g.takeBack = nil
+	}
+	if s := g.Snapshot(); s != nil && !g.closed {
+		g.resuming.Go(func() { g.reopen(s) })
+	}
+}
+
+// reopen applies what is in force again when any of its listeners was drained.
+func (g *Gateway) reopen(s *config.Snapshot) {
+	if !slices.ContainsFunc(g.Listeners(), (*listener.Listener).Drained) {
+		return
+	}
+	again := *s // Apply does nothing for what is in force already
+	if problems := g.applyOver(&again, s); len(problems) > 0 {
+		g.log.Error("binding drained listeners again", "error", config.Problems(problems))
+	}
 }
 
 func (g *Gateway) drainListeners(ctx context.Context) {
@@ -104,14 +140,16 @@ func (g *Gateway) drainListeners(ctx context.Context) {
 	drains.Wait()
 }
 
-// untilIdle returns when no client is connected or ctx is done.
-func (g *Gateway) untilIdle(ctx context.Context) {
+// untilIdle returns when no client is connected, ctx is done or back is closed, which may be nil.
+func (g *Gateway) untilIdle(ctx context.Context, back <-chan struct{}) {
 	tick := time.NewTicker(idlePoll)
 	defer tick.Stop()
 	for g.connections() > 0 {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
+			return
+		case <-back:
 			return
 		}
 	}
@@ -137,5 +175,5 @@ func (g *Gateway) farewell(ctx context.Context) {
 		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-s.Drain.Grace.Std()))
 		defer cancel()
 	}
-	g.untilIdle(ctx)
+	g.untilIdle(ctx, nil)
 }

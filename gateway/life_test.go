@@ -134,6 +134,47 @@ func TestDrainStopsAccepting(t *testing.T) {
 }
 
 // An operator's drain of all listeners gives every session the same time, and SIGTERM during it takes none of that away.
+// What an operator drained stays closed through new configurations, and is bound again when the operator takes it back.
+func TestDrainIsTakenBack(t *testing.T) {
+	server := echoServer(t, "one")
+	path := "unix:" + filepath.Join(t.TempDir(), "s")
+	text := strings.Replace(relay(server), "127.0.0.1:0", path, 1) + withAdmin
+	g := start(t)
+	g.ServeAdmin(gateway.Identity{}, func() {})
+	mustApply(t, g, text)
+	serves := func() bool {
+		c, err := net.DialTimeout("unix", strings.TrimPrefix(path, "unix:"), patience)
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	}
+	until := func(want bool) {
+		t.Helper()
+		for deadline := time.Now().Add(patience); serves() != want; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("serves is not %v", want)
+			}
+		}
+	}
+	operator(t, g)("POST", "/drain_listeners")
+	until(false)
+	mustApply(t, g, text, "node: {zone: z}")
+	if serves() {
+		t.Fatal("a new configuration opened what an operator had closed")
+	}
+	operator(t, g)("POST", "/healthcheck/ok")
+	until(true)
+	dial(t, path).want(t, "x", "one x")
+	// A graceful one that still waits for its clients is given up.
+	c := dial(t, path)
+	c.want(t, "y", "one y")
+	operator(t, g)("POST", "/drain_listeners?graceful")
+	operator(t, g)("POST", "/healthcheck/ok")
+	c.want(t, "z", "one z")
+	dial(t, path).want(t, "w", "one w")
+}
+
 func TestDrainsShareTheirTime(t *testing.T) {
 	p := paths(t, 2)
 	f := &fickle{drains: make(chan string, 2), leave: make(chan struct{})}

@@ -2,11 +2,13 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/sidewire/sidewire/gateway/config"
 	"github.com/sidewire/sidewire/gateway/host"
@@ -30,6 +32,10 @@ func (t *transition) bind() (problems []config.Problem) {
 	g.mu.Lock()
 	free := maps.Clone(g.listeners)
 	g.mu.Unlock()
+	// What an operator drained stays closed whatever control planes send, until the operator takes it back.
+	if g.life == nil || !g.life.Failed() {
+		maps.DeleteFunc(free, func(_ string, b *bound) bool { return b.Drained() })
+	}
 	places := map[string]string{} // the names of free ones by address
 	for name, b := range free {
 		places[b.Address()] = name
@@ -51,10 +57,12 @@ func (t *transition) bind() (problems []config.Problem) {
 		if !strings.HasSuffix(p.config.Address, ":0") {
 			take(p, places[p.config.Address])
 		}
+	}
+	for _, p := range t.places {
 		if p.bound != nil {
 			continue
 		}
-		socket, err := listener.Bind(p.config.Address, p.config.Unix)
+		socket, err := t.open(p, free)
 		if err != nil {
 			problems = append(problems, p.path.Field("address").Problem("%v", err))
 			continue
@@ -63,6 +71,32 @@ func (t *transition) bind() (problems []config.Problem) {
 		t.undoing(func() { socket.Close() })
 	}
 	return problems
+}
+
+// open binds a new address. Where only sockets that leave with this configuration are in the way, it is bound beside them.
+func (t *transition) open(p *place, leaving map[string]*bound) (net.Listener, error) {
+	socket, err := listener.Bind(p.config.Address, p.config.Unix)
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		return socket, err
+	}
+	var beside []*listener.Listener
+	for _, b := range leaving {
+		for _, x := range b.sockets() {
+			if listener.Overlaps(x.Address(), p.config.Address) {
+				beside = append(beside, x)
+			}
+		}
+	}
+	if len(beside) == 0 {
+		return nil, err
+	}
+	socket, done, failed := listener.BindBeside(p.config.Address, beside)
+	if failed != nil {
+		return nil, err // whoever holds the port is told by the first error
+	}
+	t.undoing(done)
+	t.after = append(t.after, done)
+	return socket, nil
 }
 
 // listen makes the handlers of new addresses and of those that changed their protocol.
@@ -159,6 +193,9 @@ func (t *transition) commitListeners() {
 	g.listeners = next
 	g.mu.Unlock()
 	for _, p := range t.places {
+		if s, ok := p.bound.Handler().(listener.Settler); ok && p.before != nil && p.before != p.config {
+			s.Settle()
+		}
 		if p.before == nil {
 			g.leaving.Go(p.bound.Serve)
 			g.log.Info("listening", "listener", p.config.Name, "protocol", p.config.Protocol, "address", p.bound.Addr().String())
@@ -169,6 +206,9 @@ func (t *transition) commitListeners() {
 	}
 	for _, l := range gone {
 		g.removeSocket(t.s, l)
+	}
+	for _, f := range t.after {
+		f()
 	}
 }
 

@@ -84,6 +84,7 @@ type fixture struct {
 	server  *Server
 	drained []Drain
 	quits   int
+	resumed int
 	rejects any
 }
 
@@ -128,7 +129,7 @@ func newFixture(t *testing.T) *fixture {
 		p.listeners = append(p.listeners, ln)
 	}
 	f := &fixture{process: p}
-	f.life = NewLife(func(d Drain) { f.drained = append(f.drained, d) }, func() { f.quits++ })
+	f.life = NewLife(func(d Drain) { f.drained = append(f.drained, d) }, func() { f.resumed++ }, func() { f.quits++ })
 	f.server = New(Options{Source: p, Life: f.life, Log: log, Version: "1.2.3", Node: Node{ID: "n", Cluster: "c"}, Rejected: func() any { return f.rejects }})
 	return f
 }
@@ -173,6 +174,9 @@ func TestReadyFollowsTheLife(t *testing.T) {
 	}
 	expect(503, "DRAINING\n")
 	f.ask(t, "POST", "/healthcheck/ok")
+	if f.resumed != 1 {
+		t.Errorf("a drain was taken back %d times", f.resumed)
+	}
 	expect(200, "LIVE\n")
 	f.life.Set(Draining)
 	expect(503, "DRAINING\n")

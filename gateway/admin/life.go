@@ -25,16 +25,17 @@ type Drain struct {
 // Life is what probes ask about and operators change. Its functions are called on the goroutine of a request and must
 // return at once.
 type Life struct {
-	drain func(Drain)
-	quit  func()
+	drain  func(Drain)
+	resume func()
+	quit   func()
 
 	state  atomic.Pointer[State]
 	failed atomic.Bool
 }
 
-// NewLife begins in Starting. drain is called by /drain_listeners, quit by /quitquitquit.
-func NewLife(drain func(Drain), quit func()) *Life {
-	l := &Life{drain: drain, quit: quit}
+// NewLife begins in Starting. drain is called by /drain_listeners, resume by /healthcheck/ok, quit by /quitquitquit.
+func NewLife(drain func(Drain), resume, quit func()) *Life {
+	l := &Life{drain: drain, resume: resume, quit: quit}
 	l.Set(Starting)
 	return l
 }
@@ -51,6 +52,9 @@ func (l *Life) State() State {
 	return s
 }
 
+// Failed reports whether an operator made the process unready.
+func (l *Life) Failed() bool { return l.failed.Load() }
+
 // Fail makes the process report unready, or takes that back.
 func (l *Life) Fail(failed bool) { l.failed.Store(failed) }
 
@@ -65,6 +69,9 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 func (s *Server) healthcheck(fail bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		s.options.Life.Fail(fail)
+		if !fail {
+			s.options.Life.resume()
+		}
 		s.options.Log.Info("health set by operator", "failed", fail)
 		fmt.Fprintln(w, "OK")
 	}

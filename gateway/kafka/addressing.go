@@ -39,6 +39,8 @@ type door struct {
 	places map[int32]*place
 	taken  map[string]int32 // addresses by the broker that has them
 	failed map[int32]bool   // brokers that got no address, told once each
+	// addressed is how places came about.
+	addressed Brokers
 }
 
 // place is where clients reach one broker.
@@ -56,6 +58,7 @@ func newDoor(h host.Host, l *config.Listener) (*door, error) {
 		lives: map[*session]struct{}{}, places: map[int32]*place{}, taken: map[string]int32{}, failed: map[int32]bool{}}
 	h.Statements().Source("kafka/"+l.Name, d.metrics.digests)
 	d.config.Store(l)
+	d.addressed = d.block().Brokers
 	limit := 500
 	if f := d.block().Topics; f != nil {
 		limit = f.Limit
@@ -75,15 +78,15 @@ func (d *door) upstream() (*upstream, error) {
 	return nil, fmt.Errorf("cluster %q: %w", block.Cluster, cluster.ErrClosed)
 }
 
-// update takes a new block. Where it addresses brokers differently, the old addresses drain and new ones open.
-func (d *door) update(l *config.Listener) {
-	before := d.block().Brokers
-	d.config.Store(l)
+// settle is called when a new block is in force. Where it addresses brokers differently, the old addresses drain and new ones open.
+func (d *door) settle() {
 	d.revoke()
-	if after := d.block().Brokers; before == after {
+	d.mu.Lock()
+	if after := d.block().Brokers; d.addressed == after {
+		d.mu.Unlock()
 		return
 	}
-	d.mu.Lock()
+	d.addressed = d.block().Brokers
 	old := d.places
 	d.places, d.taken, d.failed = map[int32]*place{}, map[string]int32{}, map[int32]bool{}
 	d.mu.Unlock()

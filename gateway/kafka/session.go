@@ -34,8 +34,15 @@ type handler struct {
 }
 
 func (h *handler) Update(l *config.Listener) error {
-	h.door.update(l)
+	h.door.config.Store(l)
 	return nil
+}
+
+// Settle ends the sessions of users that are gone, and moves brokers that are addressed differently now.
+func (h *handler) Settle() {
+	if h.node == bootstrap {
+		h.door.settle()
+	}
 }
 
 // Refuse closes: Kafka has no message that a client would read before it asked something.

@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -35,6 +36,43 @@ func Bind(address string, how config.UnixSocket) (net.Listener, error) {
 		}
 	}
 	return nil, err
+}
+
+// BindBeside binds an address that overlaps those of others, which are about to be closed: 0.0.0.0:3306 beside
+// 127.0.0.1:3306. So no client finds the port closed in between; one that the old socket had not accepted yet is reset. The
+// caller calls done when they are closed, or when l is: the sockets share their port no longer than needed. (Linux lets this
+// user's processes bind it beside l afterwards if they ask for SO_REUSEPORT, which sidewire does not.)
+func BindBeside(address string, others []*Listener) (l net.Listener, done func(), err error) {
+	done = func() {
+		for _, o := range others {
+			_ = shareSocket(o.socket, false) // of a closed one there is nothing to take back
+		}
+		if l != nil {
+			_ = shareSocket(l, false)
+		}
+	}
+	for _, o := range others {
+		if err := shareSocket(o.socket, true); err != nil {
+			done()
+			return nil, nil, fmt.Errorf("binding %s beside %s: %w", address, o.address, err)
+		}
+	}
+	c := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error { return share(raw, true) }}
+	if l, err = c.Listen(context.Background(), "tcp", address); err != nil {
+		done()
+		return nil, nil, fmt.Errorf("binding %s: %w", address, bare(err))
+	}
+	return l, done, nil
+}
+
+// Overlaps reports whether two addresses name the same port, so that one cannot be bound while the other is.
+func Overlaps(a, b string) bool {
+	if strings.HasPrefix(a, "unix:") || strings.HasPrefix(b, "unix:") {
+		return a == b
+	}
+	_, one, err := net.SplitHostPort(a)
+	_, other, fault := net.SplitHostPort(b)
+	return err == nil && fault == nil && one == other && one != "0"
 }
 
 func bindUnix(path string, how config.UnixSocket) (net.Listener, error) {

@@ -17,7 +17,8 @@ type Handler interface {
 	Refuse(c *Conn, why error)
 	// Update takes a new block, and maybe a new name, for the same address. Sessions stay, and see it at their next
 	// statement. An error refuses the whole configuration and must leave the handler as it was. The snapshot it belongs to is
-	// not in force yet, and when something else refuses it, Update is called with the old one again.
+	// not in force yet, and when something else refuses it, Update is called with the old one again: what cannot be taken
+	// back, such as ending the sessions of users that are gone, is left to Settle.
 	Update(l *config.Listener) error
 	// Drain ends sessions at their next boundary, those that begin while it lasts too. It returns when all are gone or ctx
 	// is done. It may be called more than once, also at the same time.
@@ -25,6 +26,9 @@ type Handler interface {
 	// Close ends what is left and waits only for what ends at once. It is called once.
 	Close()
 }
+
+// Settler is implemented by handlers that have something to do when the configuration of their last Update is in force.
+type Settler interface{ Settle() }
 
 // StartTLS is implemented by handlers whose protocol begins TLS inside its own handshake: the listener then leaves
 // connections plain.

@@ -104,6 +104,9 @@ func (l *Listener) Config() *config.Listener { return l.state.Load().config }
 // Handler is the handler now in force.
 func (l *Listener) Handler() Handler { return l.state.Load().handler }
 
+// Drained reports whether it was drained: it accepts nothing any more, and never will again.
+func (l *Listener) Drained() bool { return l.draining.Load() }
+
 // Connections is how many client connections are open.
 func (l *Listener) Connections() int { return int(l.count.Load()) }
 

@@ -101,7 +101,7 @@ func newMetrics(r *telemetry.Registry, listener string) metrics {
 	return m
 }
 
-// Update takes a new block; sessions see it at their next statement. A user that is gone ends its sessions, and says so.
+// Update takes a new block; sessions see it at their next statement.
 func (m *handler) Update(l *config.Listener) error {
 	block := l.Block.(*ListenerBlock)
 	t := &terms{config: l, block: block, users: map[string]*User{}, databases: map[string]bool{}}
@@ -119,13 +119,18 @@ func (m *handler) Update(l *config.Listener) error {
 		t.tls = conf
 	}
 	m.current.Store(t)
+	return nil
+}
+
+// Settle ends the sessions of users that are gone, and says so.
+func (m *handler) Settle() {
+	t := m.current.Load()
 	m.each(func(s *session) {
 		if u := s.authenticated(); u != "" && t.users[u] == nil {
 			m.host.Log().Info("session ended: its user was removed", "listener", m.name, "user", u)
 			s.end(fault(codeAccessDenied, stateAccess, "sidewire: user '%s' was removed", u))
 		}
 	})
-	return nil
 }
 
 // StartTLS keeps the listener from beginning TLS: MySQL does so inside its handshake.
