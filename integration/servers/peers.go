@@ -114,6 +114,33 @@ func (f *Fleet) Twemproxy(ctx context.Context, nodes ...*RedisServer) (*Proxy, e
 	return p, p.launch(ctx)
 }
 
+// TwemproxyPools starts twemproxy with pools of a configuration of one's own, listening at the given addresses.
+func TwemproxyPools(t TB, conf string, listen []string) *Proxy {
+	t.Helper()
+	return obtain(t, "twemproxy", []Option{Private()}, func(f *Fleet, ctx context.Context, _ ...Option) (*Proxy, error) {
+		program, err := find("nutcracker", "twemproxy")
+		if err != nil {
+			return nil, err
+		}
+		dir, err := f.folder("twemproxy")
+		if err != nil {
+			return nil, err
+		}
+		port, err := f.Port()
+		if err != nil {
+			return nil, err
+		}
+		file := filepath.Join(dir, "nutcracker.yml")
+		if err := os.WriteFile(file, []byte(conf), 0o644); err != nil {
+			return nil, err
+		}
+		p := &Proxy{Addrs: listen}
+		argv := []string{program, "-c", file, "-s", fmt.Sprint(port), "-a", "127.0.0.1", "-p", filepath.Join(dir, "pid"), "-m", "16384"}
+		p.Process = &Process{fleet: f, Name: filepath.Base(dir), Dir: dir, argv: argv, ready: p.connect}
+		return p, p.launch(ctx)
+	})
+}
+
 // askRedis sends a RESP request, for twemproxy knows no inline commands, that is answered only with the servers' help.
 func (p *Proxy) askRedis(ctx context.Context) error {
 	return askInline(ctx, p.Addrs[0], "*2\r\n$6\r\nEXISTS\r\n$5\r\nready", ":0")
