@@ -30,8 +30,10 @@ const (
 	ofSession    = "session"
 )
 
-// position is how far replication must have come: the newest transaction of each origin, a server's UUID on MySQL, a
-// domain on MariaDB. The zero value is the beginning.
+// position is how far replication must have come: the transactions of each origin, a server's or a group's UUID on MySQL, a domain on
+// MariaDB. The zero value is the beginning. Within a domain of MariaDB's the newest one stands for all before it. MySQL's replicas may
+// apply out of order, and the members of a group number theirs from blocks of their own, so there the first and the last of each
+// run of numbers is kept, and a replica must have them all.
 type position struct {
 	list []origin
 }
@@ -39,61 +41,94 @@ type position struct {
 type origin struct {
 	name   string // "uuid" or "domain"
 	detail string // MariaDB: the server's number within the domain
+	first  uint64 // MariaDB: 0
 	seq    uint64
 }
 
-// parsePosition reads what a server tells of a transaction: "uuid:23" or "uuid:20-23" (several by commas), or
-// "domain-server-seq".
+// Bounds of what is kept of one of MySQL's origins. Numbers closer than maxGap are of one run: those between them are somebody else's
+// transactions, which the primary has too. More runs than maxRuns become one, which a replica may never have; then the primary serves.
+const (
+	maxGap  = 1 << 14
+	maxRuns = 8
+)
+
+// parsePosition reads what a server tells of a transaction: MySQL's "uuid:23", "uuid:20-23:30" or "uuid:tag:23", several by commas, or
+// MariaDB's "domain-server-seq".
 func parsePosition(text string, mariaDB bool) (p position, ok bool) {
 	for part := range strings.SplitSeq(text, ",") {
 		part = strings.TrimSpace(part)
-		var o origin
-		var seq string
 		if mariaDB {
 			f := strings.Split(part, "-")
 			if len(f) != 3 {
 				return position{}, false
 			}
-			o.name, o.detail, seq = f[0], f[1], f[2]
-		} else {
-			i := strings.LastIndexByte(part, ':')
-			if i < 0 {
+			n, err := strconv.ParseUint(f[2], 10, 64)
+			if err != nil {
 				return position{}, false
 			}
-			o.name, seq = part[:i], part[i+1:]
-			if j := strings.LastIndexByte(seq, '-'); j >= 0 {
-				seq = seq[j+1:]
-			}
+			p = p.join(position{[]origin{{name: f[0], detail: f[1], seq: n}}})
+			continue
 		}
-		n, err := strconv.ParseUint(seq, 10, 64)
-		if err != nil {
+		name, runs, _ := strings.Cut(part, ":")
+		if runs == "" {
 			return position{}, false
 		}
-		o.seq = n
-		p.list = append(p.list, o)
+		for run := range strings.SplitSeq(runs, ":") {
+			if run != "" && (run[0] < '0' || run[0] > '9') { // a tag
+				name, _, _ = strings.Cut(part, ":")
+				name += ":" + run
+				continue
+			}
+			first, last, several := strings.Cut(run, "-")
+			if !several {
+				last = first
+			}
+			lo, err := strconv.ParseUint(first, 10, 64)
+			hi, err2 := strconv.ParseUint(last, 10, 64)
+			if err != nil || err2 != nil || lo == 0 || hi < lo {
+				return position{}, false
+			}
+			p = p.join(position{[]origin{{name: name, first: lo, seq: hi}}})
+		}
 	}
-	return p, true
+	return p, len(p.list) > 0
 }
 
-// join is the later of both, origin by origin. Neither is changed.
+// join is what both ask for. Neither is changed.
 func (p position) join(q position) position {
 	if q.within(p) {
 		return p
 	}
 	list := append([]origin(nil), p.list...)
-next:
 	for _, o := range q.list {
-		for i := range list {
-			if list[i].name == o.name {
-				if o.seq > list[i].seq {
-					list[i] = o
-				}
-				continue next
-			}
-		}
-		list = append(list, o)
+		list = o.into(list)
 	}
 	return position{list}
+}
+
+// into adds a run to a list, of which it may change the elements.
+func (o origin) into(list []origin) []origin {
+	runs, nearest := 0, -1
+	for i := range list {
+		x := &list[i]
+		if x.name != o.name {
+			continue
+		}
+		if o.first == 0 || o.first <= x.seq+maxGap && x.first <= o.seq+maxGap {
+			if o.seq > x.seq {
+				x.seq, x.detail = o.seq, o.detail
+			}
+			x.first = min(x.first, o.first)
+			return list
+		}
+		runs, nearest = runs+1, i
+	}
+	if runs >= maxRuns {
+		x := &list[nearest]
+		x.first, x.seq = min(x.first, o.first), max(x.seq, o.seq)
+		return list
+	}
+	return append(list, o)
 }
 
 // within reports whether q has come as far as p.
@@ -101,10 +136,7 @@ func (p position) within(q position) bool {
 next:
 	for _, o := range p.list {
 		for _, x := range q.list {
-			if x.name == o.name {
-				if x.seq < o.seq {
-					return false
-				}
+			if x.name == o.name && x.first <= o.first && o.seq <= x.seq {
 				continue next
 			}
 		}
@@ -122,7 +154,7 @@ func (p position) text(mariaDB bool) string {
 		if mariaDB {
 			fmt.Fprintf(&b, "%s-%s-%d", o.name, o.detail, o.seq)
 		} else {
-			fmt.Fprintf(&b, "%s:%d", o.name, o.seq)
+			fmt.Fprintf(&b, "%s:%d-%d", o.name, o.first, o.seq)
 		}
 	}
 	return b.String()
@@ -132,8 +164,9 @@ func (p position) text(mariaDB bool) string {
 type written struct {
 	mu    sync.Mutex
 	upTo  position
-	blind bool                           // something was written and no server said as what
-	has   map[*cluster.Endpoint]position // what replicas were seen to have
+	blind bool                            // something was written and no server said as what
+	has   map[*cluster.Endpoint]position  // what replicas were seen to have
+	late  map[*cluster.Endpoint]time.Time // until when replicas that were waited for in vain are not waited for again
 }
 
 func (w *written) saw(p position) {
@@ -146,6 +179,13 @@ func (w *written) need() (p position, blind bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.upTo, w.blind
+}
+
+// told reports whether a server has ever told what it wrote.
+func (w *written) told() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.upTo.list) > 0
 }
 
 func (w *written) at(e *cluster.Endpoint) position {
@@ -161,6 +201,24 @@ func (w *written) reached(e *cluster.Endpoint, p position) {
 		w.has = map[*cluster.Endpoint]position{}
 	}
 	w.has[e] = w.has[e].join(p)
+	delete(w.late, e)
+}
+
+// missed notes that a replica was waited for in vain: until then every read would only lose the same time.
+func (w *written) missed(e *cluster.Endpoint, until time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.late == nil {
+		w.late = map[*cluster.Endpoint]time.Time{}
+	}
+	w.late[e] = until
+}
+
+// worth reports whether a replica has a position, or may be waited for to have it.
+func (w *written) worth(e *cluster.Endpoint, p position, now time.Time) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return !now.Before(w.late[e]) || p.within(w.has[e])
 }
 
 // wrote notes what an answer says of the transaction that it ended, before the client learns of it: from then on a read
@@ -241,7 +299,7 @@ func (u *upstream) leaseRead(ctx context.Context, w *want, session uint64, own p
 	if blind {
 		return nil, nil
 	}
-	e := u.replica(reads)
+	e := u.replica(reads, need)
 	if e == nil {
 		return nil, nil
 	}
@@ -263,6 +321,7 @@ func (u *upstream) leaseRead(ctx context.Context, w *want, session uint64, own p
 	}
 	if !u.caughtUp(ctx, b, need, reads.Wait.Std()) {
 		u.stale.Inc()
+		u.written.missed(e, u.host.Now().Add(lateFor*reads.Wait.Std()))
 		b.pool.give(b)
 		return nil, nil
 	}
@@ -270,15 +329,20 @@ func (u *upstream) leaseRead(ctx context.Context, w *want, session uint64, own p
 	return b, nil
 }
 
+// lateFor is for how many times its patience a replica that did not catch up in time is left alone.
+const lateFor = 5
+
 // replica chooses a replica that is not too far behind; nil when none is left.
-func (u *upstream) replica(reads *Reads) *cluster.Endpoint {
+func (u *upstream) replica(reads *Reads, need position) *cluster.Endpoint {
 	var avoid *cluster.Endpoint
 	for range 3 {
 		e, err := u.cluster.Pick(cluster.Want{Role: cluster.Replica, Avoid: avoid})
 		if err != nil || !e.Healthy() {
 			return nil
 		}
-		if st := e.State(); st != nil && (st.Detail["io"] == "" || st.Detail["sql"] == "Yes") && (reads.MaxLag <= 0 || e.Lag() <= reads.MaxLag.Std()) {
+		if !u.written.worth(e, need, u.host.Now()) {
+			u.stale.Inc()
+		} else if st := e.State(); st != nil && (st.Detail["io"] == "" || st.Detail["sql"] == "Yes") && (reads.MaxLag <= 0 || e.Lag() <= reads.MaxLag.Std()) {
 			return e
 		}
 		avoid = e

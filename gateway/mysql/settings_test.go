@@ -133,10 +133,26 @@ func TestPositions(t *testing.T) {
 		t.Error(c)
 	}
 	m := parse("3e11fa47-71ca-11e1-9e33-c80aa9429562:1-23", false)
-	if m.text(false) != "3e11fa47-71ca-11e1-9e33-c80aa9429562:23" || !(position{}).within(m) || m.within(position{}) {
+	if m.text(false) != "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-23" || !(position{}).within(m) || m.within(position{}) {
 		t.Error(m)
 	}
-	for _, bad := range []string{"", "x", "uuid:", "0-1", "0-1-x"} {
+	// What a replica that applies out of order, or a group whose members number from blocks of their own, may have of the newest number
+	// says nothing of the ones before.
+	g := parse("u:1000007", false).join(parse("u:57", false)).join(parse("u:60", false))
+	if g.text(false) != "u:1000007-1000007,u:57-60" || parse("u:57", false).within(parse("u:1000007", false)) || !parse("u:58", false).within(g) {
+		t.Error(g.text(false))
+	}
+	if p := parse("u:1-3:7:tag:5,v:2", false); p.text(false) != "u:1-7,u:tag:5-5,v:2-2" {
+		t.Error(p.text(false))
+	}
+	many := position{}
+	for i := range uint64(20) {
+		many = many.join(position{[]origin{{name: "u", first: 1 + i<<20, seq: 1 + i<<20}}})
+	}
+	if len(many.list) != maxRuns || !parse("u:19922945", false).within(many) || !parse("u:1", false).within(many) {
+		t.Error(many.text(false))
+	}
+	for _, bad := range []string{"", "x", "uuid:", "uuid:0", "uuid:5-3", "0-1", "0-1-x"} {
 		if p, ok := parsePosition(bad, strings.HasPrefix(bad, "0")); ok {
 			t.Errorf("%q became %v", bad, p)
 		}
