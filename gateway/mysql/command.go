@@ -18,8 +18,12 @@ func (s *session) command(raw, body []byte, seq byte) bool {
 	s.answer.sent, s.newPin = 0, ""
 	s.answer.err = nil
 	err := s.dispatch(cmd, raw, body, seq)
-	if errors.Is(err, errQuit) {
+	switch err {
+	case errQuit:
 		return false
+	case errStraight:
+		s.straight = true
+		return true
 	}
 	on := true
 	if err != nil {
@@ -32,9 +36,13 @@ func (s *session) command(raw, body []byte, seq byte) bool {
 // errQuit is a client's orderly goodbye.
 var errQuit = errors.New("client quit")
 
+// errStraight means that a command may have to read from the client beyond its packet, which a step must not.
+var errStraight = errors.New("not in a step")
+
 // began notes that a command runs, for idle timeouts, drains and the admin interface.
 func (s *session) began(cmd wire.Command) time.Time {
 	now := s.handler.host.Now()
+	s.now = now
 	s.active.Store(-1)
 	s.mu.Lock()
 	s.begun, s.doing = now, cmd.String()
@@ -42,8 +50,11 @@ func (s *session) began(cmd wire.Command) time.Time {
 	return now
 }
 
+// clock is the present time, for one look at the clock where asking the host takes two.
+func (s *session) clock() time.Time { return s.now.Add(time.Since(s.now)) }
+
 func (s *session) ended(start time.Time) {
-	now := s.handler.host.Now()
+	now := s.clock()
 	s.handler.metrics.duration.Observe(now.Sub(start))
 	s.active.Store(now.UnixNano())
 	s.mu.Lock()
@@ -141,6 +152,9 @@ func (s *session) query(raw, body []byte, seq byte) error {
 	e, err := s.analyse(sql)
 	if err != nil {
 		return err
+	}
+	if s.stepping && (e.loadLocal || e.unread) {
+		return errStraight
 	}
 	s.note(&e, sql, false)
 	switch {
@@ -264,9 +278,9 @@ func (s *session) once(b *backend, seq byte, n needs, e *effect, virtual uint32,
 		s.pin(e.pin)
 	}
 	s.answer.begin(cmd, b.caps, seq+1)
-	if done, err := b.write(p); err != nil {
+	if sent, err := b.ask(p); err != nil {
 		b.broken = true
-		return done > 0, err
+		return sent, s.interrupted(b, err)
 	}
 	return true, s.forward(b, virtual)
 }

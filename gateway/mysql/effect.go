@@ -29,6 +29,7 @@ type effect struct {
 	counts    bool     // asks for FOUND_ROWS() or ROW_COUNT() of the statement before
 	insertID  bool     // asks for LAST_INSERT_ID()
 	loadLocal bool
+	unread    bool // it could not be read to its end
 	kills     bool
 	accounted bool     // a change of session state that the server reports is no surprise
 	created   []string // temporary tables
@@ -47,7 +48,7 @@ func (s *session) analyse(sql string) (e effect, err error) {
 	for at, first := 0, true; ; first = false {
 		if err := s.scan.Scan(sql, at, s.mode); err != nil {
 			// The server says what is wrong with it; nothing is known of what stands before.
-			e.class, e.pin, e.multi = max(e.class, scan.Write), pinState, true
+			e.class, e.pin, e.multi, e.unread = max(e.class, scan.Write), pinState, true, true
 			return e, nil
 		}
 		r := &s.scan

@@ -125,6 +125,7 @@ type want struct {
 	// settings and database are what the statement needs: a connection that has them is preferred.
 	settings *settings
 	database string
+	now      time.Time
 }
 
 // lease takes a connection that fits w. It waits while all are taken.
@@ -233,7 +234,7 @@ func (p *pool) retake(w *want) bool {
 		p.put(b)
 		return false
 	}
-	if b.quiet() {
+	if b.quiet(w.now) {
 		return true
 	}
 	p.discard(b)
@@ -250,7 +251,7 @@ func (p *pool) get(ctx context.Context, w *want) (*backend, error) {
 		b := p.takeIdle(w)
 		if b != nil {
 			p.mu.Unlock()
-			if b.quiet() {
+			if b.quiet(w.now) {
 				return b, nil
 			}
 			p.discard(b)
@@ -362,7 +363,7 @@ func (p *pool) fit(b *backend, w *want) *backend {
 	if b == nil {
 		return nil
 	}
-	if b.class == w.class && b.quiet() && (w.database != "" || b.database == "") {
+	if b.class == w.class && b.quiet(w.now) && (w.database != "" || b.database == "") {
 		return b
 	}
 	p.discard(b)
@@ -408,12 +409,13 @@ func (p *pool) dial(ctx context.Context, w *want) (*backend, error) {
 }
 
 // give takes a connection back from its session.
-func (p *pool) give(b *backend) {
+func (p *pool) give(b *backend, now time.Time) {
 	p.endpoint.End()
-	if b.broken || p.worn(b, p.up.host.Now()) {
+	if b.broken || p.worn(b, now) {
 		p.discard(b)
 		return
 	}
+	b.idleSince = now
 	p.put(b)
 }
 
@@ -440,7 +442,6 @@ func (p *pool) worn(b *backend, now time.Time) bool {
 
 // put hands a connection to who waits longest, or lets it rest.
 func (p *pool) put(b *backend) {
-	b.idleSince = p.up.host.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.waiting) > 0 {
@@ -478,7 +479,7 @@ func (p *pool) trim(now time.Time) {
 	defer p.mu.Unlock()
 	keep := p.idle[:0]
 	for _, b := range p.idle {
-		if p.worn(b, now) || now.Sub(b.idleSince) > limits.IdleTimeout.Std() || !b.quiet() {
+		if p.worn(b, now) || now.Sub(b.idleSince) > limits.IdleTimeout.Std() || !b.quiet(now) {
 			b.close()
 			p.open--
 			continue

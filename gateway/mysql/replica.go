@@ -321,8 +321,9 @@ func (u *upstream) leaseRead(ctx context.Context, w *want, session uint64, own p
 	}
 	if !u.caughtUp(ctx, b, need, reads.Wait.Std()) {
 		u.stale.Inc()
-		u.written.missed(e, u.host.Now().Add(lateFor*reads.Wait.Std()))
-		b.pool.give(b)
+		now := u.host.Now()
+		u.written.missed(e, now.Add(lateFor*reads.Wait.Std()))
+		b.pool.give(b, now)
 		return nil, nil
 	}
 	u.written.reached(e, need)

@@ -60,7 +60,7 @@ func (s *session) acquire(n needs) (*backend, error) {
 		n.settings = s.settings
 	}
 	w := want{role: n.role, class: s.class(), last: s.last, uses: s.lastUses,
-		exact: n.exact, settings: n.settings, database: n.database}
+		exact: n.exact, settings: n.settings, database: n.database, now: s.now}
 	if n.role == cluster.Replica {
 		r := w
 		r.last, r.uses = s.read.b, s.read.uses
@@ -141,7 +141,7 @@ func (s *session) settle(b *backend) {
 	}
 	s.lease = nil
 	b.release()
-	b.pool.give(b)
+	b.pool.give(b, s.clock())
 }
 
 // lost gives up a connection that cannot go on.
@@ -158,7 +158,7 @@ func (s *session) yield(b *backend) {
 		p.sent, p.cursor = nil, false
 	}
 	s.status &^= wire.StatusInTransaction
-	b.pool.give(b)
+	b.pool.give(b, s.clock())
 }
 
 // quit gives everything back that the session holds.

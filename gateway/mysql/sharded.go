@@ -201,9 +201,9 @@ func (s *session) passOn(h *hold, j *job, r *plan.Route) (sent bool, err error) 
 			s.answer.generated = uint64(n)
 		}
 	}
-	if done, err := h.b.write(p); err != nil {
+	if sent, err := h.b.ask(p); err != nil {
 		h.b.broken = true
-		return done > 0, err
+		return sent, s.interrupted(h.b, err)
 	}
 	return true, s.forward(h.b, j.virtualID)
 }

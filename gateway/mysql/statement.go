@@ -107,15 +107,30 @@ func appendClose(dst []byte, id uint32) []byte {
 // write sends a command, behind the closing of statements that are no longer kept.
 func (b *backend) write(p []byte) (int, error) {
 	b.restart()
-	if len(b.statement.close) == 0 {
-		return b.conn.Write(p)
-	}
-	if b.packed != nil {
+	if len(b.statement.close) > 0 && b.packed != nil {
 		return b.writeApart(p)
+	}
+	return b.conn.Write(b.outgoing(p))
+}
+
+// ask sends a command like write and waits for the beginning of its answer. sent tells whether the server may have seen it.
+func (b *backend) ask(p []byte) (sent bool, err error) {
+	if b.packed != nil {
+		n, err := b.write(p)
+		return n > 0, err // forward waits
+	}
+	n, waited, err := b.stream.ask(b.outgoing(p))
+	b.spent += waited
+	return n > 0, err
+}
+
+func (b *backend) outgoing(p []byte) []byte {
+	if len(b.statement.close) == 0 {
+		return p
 	}
 	all := append(b.statement.close, p...)
 	b.statement.close = b.statement.close[:0]
-	return b.conn.Write(all)
+	return all
 }
 
 // writeApart sends each command in compressed packets of its own: their numbers begin with the command.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/sidewire/sidewire/gateway/socket"
 	wire "github.com/sidewire/sidewire/protocols/mysql"
@@ -77,6 +78,14 @@ func (s *stream) fill(need int) error {
 	n, err := s.conn.Read(b[s.w:])
 	s.w += n
 	return err
+}
+
+// ask sends a command and waits for the beginning of its answer. sent is how much of it the kernel took.
+func (s *stream) ask(p []byte) (sent int, waited time.Duration, err error) {
+	s.drop()
+	a, err := s.conn.Exchange(p, &socket.Shared, max(s.size, smallRead))
+	s.buf, s.w = a.Buffer, a.N
+	return a.Sent, a.Waited, err
 }
 
 // packet reads one packet, whole, and returns it with its header. It borrows until the next read. A payload of 16 MB

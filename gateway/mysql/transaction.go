@@ -39,7 +39,7 @@ func (s *session) join(v *virtual, target int, n needs) (*hold, error) {
 		if u == nil {
 			return nil, fault(codeNoServer, stateRejected, "sidewire: cluster %q is gone", at.Cluster)
 		}
-		w := want{role: n.role, class: s.class().plain(), settings: s.settings, database: at.Database}
+		w := want{role: n.role, class: s.class().plain(), settings: s.settings, database: at.Database, now: s.now}
 		if s.lastOf != nil {
 			if l := s.lastOf[target]; l.b != nil {
 				w.last, w.uses = l.b, l.uses
@@ -156,7 +156,7 @@ func (s *session) giveHold(h *hold) {
 		h.b.broken = true
 	}
 	h.b.release()
-	h.b.pool.give(h.b)
+	h.b.pool.give(h.b, s.clock())
 }
 
 // end ends the transaction on every shard with COMMIT or ROLLBACK. A commit over several shards is not atomic: if one

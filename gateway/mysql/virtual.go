@@ -144,7 +144,7 @@ func (v *virtual) ask(ctx context.Context, at database.Source) (schema.Physical,
 	if err != nil {
 		return nil, err
 	}
-	defer b.pool.give(b)
+	defer func() { b.pool.give(b, u.host.Now()) }()
 	stop := context.AfterFunc(ctx, b.conn.Interrupt)
 	defer func() {
 		if !stop() {

@@ -13,6 +13,20 @@ import (
 // ErrInterrupted is what Read and Write return after Interrupt, until Resume.
 var ErrInterrupted = errors.New("connection interrupted by another goroutine")
 
+// errInsideEach is a fault of the program: what Each handed bytes to may not read.
+var errInsideEach = errors.New("reading a connection from inside its Each")
+
+// Answer is what came of an Exchange. On an error there is no buffer.
+type Answer struct {
+	Buffer *Buffer
+	N      int           // bytes in it
+	Sent   int           // bytes of the question that the kernel took
+	Waited time.Duration // from when all of it was sent
+}
+
+// epoch is what times are counted from where one clock is enough: time.Now reads two.
+var epoch = time.Now()
+
 // past is a deadline that has always gone by; it wakes whoever is parked.
 var past = time.Unix(1, 0)
 

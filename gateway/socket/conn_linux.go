@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -25,6 +26,18 @@ type readState struct {
 	one      [1]byte    // where a peek puts what it sees
 	park     bool       // false: one try only
 	plain    plainState // serves connections without a raw path
+
+	exchange func(fd uintptr) bool // callback of Exchange, made once as well
+	question []byte                // what Exchange has still to send
+	asked    int                   // bytes of it that went out
+	unsent   syscall.Errno         // why not all did
+	since    time.Duration         // when the waiting for its answer began, after epoch
+
+	loop    func(fd uintptr) bool // callback of Each
+	each    func(*Buffer, int) bool
+	buffers *Buffers // what it is handed
+	room    int      // their size
+	stopped bool     // each had enough
 }
 
 type writeState struct {
@@ -49,7 +62,7 @@ func (c *Conn) initRaw(sc syscall.Conn) {
 		return
 	}
 	c.raw = raw
-	c.read.callback = c.tryRead
+	c.read.callback, c.read.exchange, c.read.loop = c.tryRead, c.tryExchange, c.tryEach
 	c.write.callback = c.tryWrite
 }
 
@@ -102,8 +115,16 @@ func (c *Conn) receive() (int, error) {
 	if c.interrupted.Load() {
 		return 0, ErrInterrupted
 	}
+	if r.each != nil {
+		return 0, errInsideEach // the descriptor's lock is held: it would wait for itself
+	}
 	r.n, r.errno = 0, 0
-	err := c.raw.Read(r.callback)
+	return c.received(c.raw.Read(r.callback))
+}
+
+// received names the outcome of a read through the poller.
+func (c *Conn) received(err error) (int, error) {
+	r := &c.read
 	r.buf = nil
 	switch {
 	case err != nil:
@@ -148,6 +169,127 @@ func (c *Conn) ReadPooled(pool *Buffers, size int) (*Buffer, int, error) {
 		taken = nil
 	}
 	return taken, n, err
+}
+
+// tryExchange sends the question in the place of the first try to read: the runtime has reset the descriptor's readiness just
+// before, so whatever comes in answer to it is an edge that is not lost, and nothing need be tried before parking.
+func (c *Conn) tryExchange(fd uintptr) bool {
+	r := &c.read
+	if r.question == nil {
+		return c.tryRead(fd)
+	}
+	q := r.question
+	r.question = nil
+	for r.asked < len(q) {
+		n, errno := send(fd, q[r.asked:])
+		if errno != 0 {
+			r.unsent = errno
+			return true
+		}
+		r.asked += n
+	}
+	r.since = time.Since(epoch)
+	return c.interrupted.Load()
+}
+
+// Exchange writes question and reads the beginning of its answer as ReadPooled does, with one system call for each. Bytes or
+// an end that waited before the question was sent are noticed only with what comes after: it is for a peer that speaks when
+// it is asked.
+func (c *Conn) Exchange(question []byte, pool *Buffers, size int) (a Answer, err error) {
+	if c.raw == nil || len(question) == 0 {
+		return c.plainExchange(question, pool, size)
+	}
+	r := &c.read
+	if c.interrupted.Load() {
+		return a, ErrInterrupted
+	}
+	if r.each != nil {
+		return a, errInsideEach
+	}
+	r.buf, r.pool, r.size, r.flags, r.park = nil, pool, size, 0, true
+	r.question, r.asked, r.unsent = question, 0, 0
+	r.n, r.errno = 0, 0
+	err = c.raw.Read(r.exchange)
+	r.question = nil
+	if a.Sent = r.asked; a.Sent == len(question) {
+		a.Waited = time.Since(epoch) - r.since
+	}
+	if r.unsent != 0 {
+		r.pool = nil
+		if r.unsent != syscall.EAGAIN {
+			return a, c.opError("write", os.NewSyscallError("sendto", r.unsent))
+		}
+		rest, err := c.plainExchange(question[a.Sent:], pool, size) // there is no room for all of it
+		rest.Sent += a.Sent
+		return rest, err
+	}
+	if err == nil && a.Sent < len(question) {
+		err = ErrInterrupted
+	}
+	a.N, err = c.received(err)
+	a.Buffer = r.taken
+	r.pool, r.taken = nil, nil
+	if err != nil && a.Buffer != nil {
+		a.Buffer.Free()
+		a.Buffer = nil
+	}
+	return a, err
+}
+
+// tryEach reads and hands on until nothing is left. The runtime resets readiness only when Each begins: an edge that comes
+// while each is at work makes the next park return at once. A read that was not filled has taken all there was.
+func (c *Conn) tryEach(fd uintptr) bool {
+	r := &c.read
+	for !c.interrupted.Load() {
+		buf := r.buffers.Get(r.room)
+		r.n, r.errno = recv(fd, buf.Bytes(), 0)
+		if r.errno != 0 || r.n == 0 {
+			buf.Free()
+			return r.errno != syscall.EAGAIN || c.interrupted.Load()
+		}
+		full := r.n == len(buf.Bytes())
+		if !r.each(buf, r.n) {
+			r.stopped = true
+			return true
+		}
+		if !full {
+			return c.interrupted.Load()
+		}
+	}
+	return true
+}
+
+// Each reads what comes into buffers of pool and hands them on, parking in between without one and without a system call that
+// finds nothing. It returns nil when each returned false, or why nothing more can be read. each owns the buffers; it must not
+// read from c. An end that came together with bytes does not show before more bytes come: whoever uses Each has a Watcher
+// interrupt c. Without a raw path it reads once.
+func (c *Conn) Each(pool *Buffers, size int, each func(buf *Buffer, n int) bool) error {
+	if c.raw == nil {
+		buf, n, err := c.plainReadPooled(pool, size)
+		if err == nil {
+			each(buf, n)
+		}
+		return err
+	}
+	r := &c.read
+	if c.interrupted.Load() {
+		return ErrInterrupted
+	}
+	if r.each != nil {
+		return errInsideEach
+	}
+	r.buffers, r.room, r.each, r.stopped, r.n, r.errno = pool, size, each, false, 0, 0
+	defer func() { r.each = nil }()
+	err := c.raw.Read(r.loop)
+	r.park = true
+	if r.stopped {
+		return nil
+	}
+	if err == nil && c.interrupted.Load() {
+		return ErrInterrupted
+	}
+	_, err = c.received(err)
+	return err
 }
 
 // WaitReadable parks until bytes, an end or an error wait to be read, holding no buffer, and consumes nothing.

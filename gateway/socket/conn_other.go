@@ -19,6 +19,20 @@ func (c *Conn) ReadPooled(pool *Buffers, size int) (*Buffer, int, error) {
 	return c.plainReadPooled(pool, size)
 }
 
+// Exchange writes question and reads the beginning of its answer.
+func (c *Conn) Exchange(question []byte, pool *Buffers, size int) (Answer, error) {
+	return c.plainExchange(question, pool, size)
+}
+
+// Each reads once.
+func (c *Conn) Each(pool *Buffers, size int, each func(buf *Buffer, n int) bool) error {
+	buf, n, err := c.plainReadPooled(pool, size)
+	if err == nil {
+		each(buf, n)
+	}
+	return err
+}
+
 // WaitReadable parks until bytes, an end or an error wait to be read.
 func (c *Conn) WaitReadable() error { return c.plainWaitReadable() }
 

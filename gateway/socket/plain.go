@@ -66,6 +66,17 @@ func (c *Conn) plainReadPooled(pool *Buffers, size int) (*Buffer, int, error) {
 	return buf, n, nil
 }
 
+// plainExchange writes, waiting where there is no room, and then reads.
+func (c *Conn) plainExchange(question []byte, pool *Buffers, size int) (a Answer, err error) {
+	if a.Sent, err = c.Write(question); err != nil {
+		return a, err
+	}
+	sent := time.Since(epoch)
+	a.Buffer, a.N, err = c.ReadPooled(pool, size)
+	a.Waited = time.Since(epoch) - sent
+	return a, err
+}
+
 func (c *Conn) plainWaitReadable() error {
 	p := &c.read.plain
 	if p.full || p.err != nil {
