@@ -217,7 +217,9 @@ func parseLoopback(s string) (netip.Prefix, error) {
 
 // ClusterBlock is the `kafka:` block of a cluster.
 type ClusterBlock struct {
-	Refresh config.Duration `yaml:"refresh" doc:"How often brokers are looked up on sidewire's own connection." default:"30s"`
+	Refresh   config.Duration `yaml:"refresh" doc:"How often brokers are looked up on sidewire's own connection." default:"30s"`
+	FirstNode int             `yaml:"first_node" min:"0" max:"2000000000" doc:"Added to the brokers' node ids, as clients see them: a multiple of 100000, another one for each cluster, so that several can be told apart. A change reaches new connections; drain the old ones."`
+
 	// Addresses break the loop of brokers that advertise sidewire, or a name that means nothing here.
 	Addresses map[string]string `yaml:"addresses" doc:"Where brokers are dialled, by the host:port that they advertise; the others are dialled there."`
 
@@ -230,6 +232,9 @@ func (b *ClusterBlock) SetDefaults() { b.Refresh = config.Duration(30 * time.Sec
 func (b *ClusterBlock) check(at config.Path) (problems []config.Problem) {
 	if b.Refresh.Std() < 100*time.Millisecond {
 		problems = append(problems, at.Field("refresh").Problem("expected at least 100ms"))
+	}
+	if b.FirstNode%nodeBlock != 0 {
+		problems = append(problems, at.Field("first_node").Problem("expected a multiple of %d, found %d", nodeBlock, b.FirstNode))
 	}
 	for from, to := range b.Addresses {
 		for _, address := range []string{from, to} {

@@ -138,6 +138,9 @@ func (l *law) Txn(name string) (string, bool) {
 	return l.block.Virtual.up(kindTxn, name), true
 }
 
+// Shared is true without a virtual cluster: then there is one tenant, and rules over APIs decide.
+func (l *law) Shared() bool { return l.block.Virtual == nil }
+
 func (l *law) TopicPattern(re string) string { return l.block.Virtual.pattern(re) }
 func (l *law) TxnPattern(re string) string   { return l.block.Virtual.pattern(re) }
 
@@ -177,7 +180,7 @@ func (s *session) govern(h *kafka.RequestHeader, e kafka.Inflight) (done bool, e
 	block := s.door.block()
 	size, n := int64(h.Size)+4, h.Len
 	user := s.userName()
-	whole := governsNames(block) || !block.allowedAPI(user, h.Key) || len(block.Faults) > 0 || (block.Rack != "" && h.Key == kafka.Fetch)
+	whole := governsNames(block) || !block.allowedAPI(user, h.Key) || len(block.Faults) > 0 || (block.Rack != "" && h.Key == kafka.Fetch) || s.view.base != 0 && kafka.RequestCarriesNodes(h.Key)
 	if !whole {
 		return false, nil
 	}
@@ -222,6 +225,8 @@ func (s *session) govern(h *kafka.RequestHeader, e kafka.Inflight) (done bool, e
 		return true, fmt.Errorf("a %s v%d request: it is not served by a virtual cluster", kafka.Name(e.Key), e.Version)
 	case err == nil && !ok:
 		code = l.code
+	case s.view.base != 0 && !kafka.MapNodes(req, s.view.real):
+		code = kafka.ErrCodeInvalidRequest
 	}
 	if f := block.faultFor(e.Key, l.topics, s.door.host.Rand()); f != nil && code == 0 {
 		s.door.metrics.faults.Inc()

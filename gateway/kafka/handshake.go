@@ -82,8 +82,8 @@ func (s *session) knowClient(ctx context.Context) error {
 		var answer []byte
 		var err error
 		switch {
-		case h.Key == kafka.ApiVersions && h.Version > api.Max:
-			answer = kafka.AppendUnsupportedApiVersions(nil, h.CorrelationID)
+		case h.Key == kafka.ApiVersions && h.Version > s.maxApiVersions():
+			answer = kafka.AppendUnsupportedApiVersions(nil, h.CorrelationID, s.maxApiVersions())
 		case h.Key == kafka.ApiVersions && h.Version >= 0:
 			answer, err = s.relayVersions(&h, frame)
 		case (h.Key == kafka.SASLHandshake || h.Key == kafka.SASLAuthenticate) && ok && h.Version >= 0 && h.Version <= api.Max:

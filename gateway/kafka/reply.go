@@ -128,9 +128,9 @@ func (s *session) reply(e kafka.Inflight) (int64, error) {
 	switch {
 	case e.Flags&kafka.FlagNames != 0 && !streams(e.Key, e.Version):
 		return size, s.governed(&e, n, size)
-	case kafka.Rewritten(e.Key, e.Version):
+	case kafka.Rewritten(e.Key, e.Version), s.view.base != 0 && kafka.CarriesNodes(e.Key):
 		return size, s.rewrite(&e, n, size)
-	case kafka.Walked(e.Key, e.Version), (s.counted || len(s.door.block().Quotas) > 0) && (e.Key == kafka.Produce || e.Key == kafka.Fetch):
+	case kafka.Walked(e.Key, e.Version), s.view.base != 0 && e.Key == kafka.Fetch, (s.counted || len(s.door.block().Quotas) > 0) && (e.Key == kafka.Produce || e.Key == kafka.Fetch):
 		if b := s.quotaOut.Load(); b != nil && e.Key == kafka.Fetch {
 			now := time.Now()
 			s.hold(now, b.take(size, now))
@@ -268,6 +268,9 @@ func (s *session) walk(e *kafka.Inflight, n int, size int64) error {
 			return errors.New("its body does not end with its frame")
 		}
 		if w.Endpoints == 0 {
+			if s.view.base != 0 {
+				return s.translate(frame[n:size], e, int(size))
+			}
 			s.rep.take(int(size))
 			return nil
 		}
@@ -283,6 +286,19 @@ func (s *session) walk(e *kafka.Inflight, n int, size int64) error {
 	}
 	s.rep.take(n)
 	return stream(&s.rep, w)
+}
+
+// translate puts virtual node ids into a body that was walked already, and lets it go.
+func (s *session) translate(body []byte, e *kafka.Inflight, size int) error {
+	w := kafka.Walker{Brokers: &s.view}
+	if err := w.Reset(e.Key, e.Version, true, int64(len(body))); err != nil {
+		return err
+	}
+	if _, _, err := w.Step(body); err != nil {
+		return err
+	}
+	s.rep.take(size)
+	return nil
 }
 
 // stream moves a body through a walker.

@@ -91,12 +91,12 @@ func (s *session) request(first bool) error {
 		return fmt.Errorf("a request with unknown API key %d: ApiVersions does not offer it", h.Key)
 	case api.BrokerOnly:
 		return fmt.Errorf("a %s request: it is spoken between brokers only", api.Name)
-	case h.Key == kafka.ApiVersions && h.Version > api.Max:
+	case h.Key == kafka.ApiVersions && h.Version > s.maxApiVersions():
 		s.door.metrics.request(h.Key, size)
 		if err := s.discard(size); err != nil {
 			return err
 		}
-		return s.answer(kafka.Inflight{Key: h.Key, Local: kafka.AppendUnsupportedApiVersions(nil, h.CorrelationID)})
+		return s.answer(kafka.Inflight{Key: h.Key, Local: kafka.AppendUnsupportedApiVersions(nil, h.CorrelationID, s.maxApiVersions())})
 	case h.Version < 0 || h.Version > api.Max:
 		return fmt.Errorf("a %s request of version %d: ApiVersions offers at most %d", api.Name, h.Version, api.Max)
 	}
@@ -126,7 +126,7 @@ func (s *session) request(first bool) error {
 			s.hold(now, s.quotaIn.take(size, now))
 		}
 	}
-	if s.door.block().governed() {
+	if s.door.block().governed() || s.view.base != 0 {
 		if done, err := s.govern(&h, e); done {
 			return err
 		}

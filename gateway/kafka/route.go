@@ -11,6 +11,8 @@ func (s *session) offer(key int16, api kafka.API) (int16, bool) {
 		return 0, false
 	}
 	switch key {
+	case kafka.ApiVersions:
+		return s.maxApiVersions(), true
 	case kafka.AddPartitionsToTxn:
 		if block.Virtual != nil {
 			return 3, true // above, it is a broker's
@@ -21,4 +23,14 @@ func (s *session) offer(key int16, api kafka.API) (int16, bool) {
 		return api.Max, block.Authentication != authTerminate
 	}
 	return api.Max, true
+}
+
+// maxApiVersions is the highest version of ApiVersions that is taken. From version 5 on a client says which node it means to
+// reach, which the broker would compare with its own id.
+func (s *session) maxApiVersions() int16 {
+	api, _ := kafka.Lookup(kafka.ApiVersions)
+	if s.view.base != 0 {
+		return 4
+	}
+	return api.Max
 }

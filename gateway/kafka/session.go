@@ -271,7 +271,7 @@ func (s *session) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.view = view{door: s.door, upstream: u, local: s.client.LocalAddr()}
+	s.view = view{door: s.door, upstream: u, local: s.client.LocalAddr(), base: int32(u.block().FirstNode)}
 	var conn net.Conn
 	if s.node == bootstrap {
 		conn, err = s.enterCluster(ctx, u)
@@ -382,6 +382,7 @@ type view struct {
 	door     *door
 	upstream *upstream
 	local    net.Addr // where the client came in
+	base     int32    // the first of the node ids that clients see for this cluster, as it was when the session began
 }
 
 // Endpoint notes where a broker is, opens its address here and returns that.
@@ -398,5 +399,19 @@ func (v *view) Endpoint(node int32, host string, port int32) (string, int32, boo
 	return p.host, p.port, true
 }
 
-// Node is the identity: one cluster stands behind a listener.
-func (v *view) Node(real int32) int32 { return real }
+// nodeBlock is how many node ids a cluster has to itself, so that another one shifts nobody's.
+const nodeBlock = 100_000
+
+// Node is what clients call a broker. An id beyond the block, which nobody gives a broker, is none that they could use.
+func (v *view) Node(real int32) int32 {
+	if v.base != 0 && real >= nodeBlock {
+		return -1
+	}
+	return v.base + real
+}
+
+// real is the reverse.
+func (v *view) real(virtual int32) (int32, bool) {
+	n := virtual - v.base
+	return n, n >= 0 && n < nodeBlock
+}

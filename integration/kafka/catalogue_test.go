@@ -33,7 +33,7 @@ var traps = []struct {
 	{17, "fetch sessions belong to a broker", []string{"TestFetchSessionsAndLongPolls"}},
 	{18, "long polls", []string{"TestFetchSessionsAndLongPolls"}},
 	// Several clusters behind one listener are refused; node ids are virtual from the start.
-	{19, "node ids of several clusters", []string{"TestVirtualNodeIDs", "TestSeveralClustersAreRefused"}},
+	{19, "node ids of several clusters", []string{"TestEveryNodeIDIsMapped", "TestEveryNodeIDInRequestsIsMapped", "TestVirtualNodeIDsEndToEnd", "TestSeveralClustersAreRefused"}},
 	{20, "metadata of several clusters", []string{"TestSeveralClustersAreRefused"}},
 	{21, "groups over several clusters", []string{"TestSeveralClustersAreRefused"}},
 	{22, "transactions over several clusters", []string{"TestSeveralClustersAreRefused"}},

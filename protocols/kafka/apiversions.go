@@ -50,12 +50,12 @@ func IntersectApiVersions(dst []byte, version int16, body []byte, offer Offer) (
 }
 
 // AppendUnsupportedApiVersions appends a whole response frame for an ApiVersions request newer than sidewire: version 0
-// and error 35, naming the versions of ApiVersions itself, so that the client asks again in a way both understand.
-func AppendUnsupportedApiVersions(dst []byte, correlation int32) []byte {
+// and error 35, naming the versions of ApiVersions itself up to limit, so that the client asks again in a way both understand.
+func AppendUnsupportedApiVersions(dst []byte, correlation int32, limit int16) []byte {
 	resp := kmsg.NewPtrApiVersionsResponse()
 	resp.ErrorCode = ErrCodeUnsupportedVersion
 	k := kmsg.NewApiVersionsResponseApiKey()
-	k.ApiKey, k.MaxVersion = ApiVersions, apis[ApiVersions].Max
+	k.ApiKey, k.MaxVersion = ApiVersions, limit
 	resp.ApiKeys = append(resp.ApiKeys, k)
 	return AppendResponse(dst, correlation, resp)
 }

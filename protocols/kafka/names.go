@@ -11,11 +11,13 @@ import (
 type Names interface {
 	Topic(name string) (mapped string, ok bool)
 	TopicID(id [16]byte) (ok bool)
-	// TopicPattern maps a regular expression over topic names, GroupPattern one over transactional ids.
+	// TopicPattern maps a regular expression over topic names, TxnPattern one over transactional ids.
 	TopicPattern(re string) string
 	TxnPattern(re string) string
 	Group(name string) (mapped string, ok bool)
 	Txn(name string) (mapped string, ok bool)
+	// Shared says whether what is everybody's may be named: brokers, loggers.
+	Shared() bool
 }
 
 // ErrNoNames says that nobody wrote down where a message holds names, so that it cannot be let through where names matter.
@@ -231,8 +233,8 @@ func (m *mapper) resource(kind kmsg.ConfigResourceType, name *string) bool {
 	case kmsg.ConfigResourceTypeGroupConfig:
 		return m.group(name)
 	}
-	m.refused = true // brokers, loggers and metrics are everybody's
-	return false
+	m.refused = m.refused || !m.Shared() // brokers, loggers and metrics are everybody's
+	return m.Shared()
 }
 
 func mapConfigRequest(req kmsg.Request, m *mapper) (bool, error) {

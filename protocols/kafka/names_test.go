@@ -21,6 +21,7 @@ func (prefixed) TopicPattern(re string) string { return tenantPrefix + re }
 func (prefixed) TxnPattern(re string) string   { return tenantPrefix + re }
 func (prefixed) Group(s string) (string, bool) { return tenantPrefix + s, true }
 func (prefixed) Txn(s string) (string, bool)   { return tenantPrefix + s, true }
+func (prefixed) Shared() bool                  { return false }
 
 type stripped struct{ prefixed }
 

@@ -150,6 +150,14 @@ func refuseGroup(req kmsg.Request, resp kmsg.Response, code int16) bool {
 		out.ErrorCode = code
 	case *kmsg.DescribeClusterResponse:
 		out.ErrorCode = code
+	case *kmsg.AlterPartitionAssignmentsResponse:
+		out.ErrorCode = code
+	case *kmsg.UnregisterBrokerResponse:
+		out.ErrorCode = code
+	case *kmsg.RemoveRaftVoterResponse:
+		out.ErrorCode = code
+	case *kmsg.UnregisterControllerResponse:
+		out.ErrorCode = code
 	case *kmsg.DescribeGroupsResponse:
 		for _, g := range req.(*kmsg.DescribeGroupsRequest).Groups {
 			rg := kmsg.NewDescribeGroupsResponseGroup()

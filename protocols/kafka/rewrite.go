@@ -37,16 +37,6 @@ func Rewritten(key, version int16) bool {
 	return false
 }
 
-// CarriesNodes says whether a response holds node ids without addresses, so that it is decoded only where node ids are
-// virtual.
-func CarriesNodes(key int16) bool {
-	switch key {
-	case DescribeTopicParts, ListPartitionReassignments, DescribeQuorum:
-		return true
-	}
-	return false
-}
-
 // Walked says whether a response must be followed by a Walker because its tail can carry node endpoints. KIP-951 defines
 // them from Produce v10 and Fetch v16 on, but nothing in the format stops a broker from sending the tag in any flexible
 // version.
@@ -227,11 +217,10 @@ func rewriteDescribeCluster(r *kmsg.DescribeClusterResponse, b Brokers) {
 func rewriteAdmin(resp kmsg.Response, b Brokers) {
 	switch r := resp.(type) {
 	case *kmsg.DescribeQuorumResponse:
-		for i := range r.Nodes {
-			r.Nodes[i].Listeners = nil
-		}
+		rewriteQuorum(r, b)
 	case *kmsg.DescribeConfigsResponse:
 		hideAddresses(r)
+		rewriteResources(r, b)
 	case *kmsg.DescribeTopicPartitionsResponse:
 		for i := range r.Topics {
 			for j := range r.Topics[i].Partitions {
@@ -253,6 +242,8 @@ func rewriteAdmin(resp kmsg.Response, b Brokers) {
 				nodes(b, p.RemovingReplicas)
 			}
 		}
+	default:
+		rewriteResources(resp, b)
 	}
 }
 

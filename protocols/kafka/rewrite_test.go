@@ -234,7 +234,7 @@ func TestApiVersionsRefusalIsVersionZero(t *testing.T) {
 	if _, err := IntersectApiVersions(nil, 4, []byte{0}, nil); !errors.Is(err, ErrShort) {
 		t.Errorf("one byte: %v", err)
 	}
-	frame := AppendUnsupportedApiVersions(nil, 42)
+	frame := AppendUnsupportedApiVersions(nil, 42, 5)
 	if corr, n, err := ParseResponseHeader(frame, ApiVersions, 99); err != nil || corr != 42 || int(binary.BigEndian.Uint32(frame)) != len(frame)-4 {
 		t.Errorf("frame %x: %d %d %v", frame, corr, n, err)
 	}
