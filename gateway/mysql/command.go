@@ -46,6 +46,7 @@ func (s *session) began(cmd wire.Command) time.Time {
 	s.active.Store(-1)
 	s.mu.Lock()
 	s.begun, s.doing = now, cmd.String()
+	s.limitStatement(now)
 	s.mu.Unlock()
 	return now
 }
@@ -59,6 +60,7 @@ func (s *session) ended(start time.Time) {
 	s.active.Store(now.UnixNano())
 	s.mu.Lock()
 	s.begun, s.doing = time.Time{}, ""
+	s.unlimit()
 	s.mu.Unlock()
 	if s.record {
 		s.observe(start, now)
@@ -79,7 +81,7 @@ func (s *session) failedWith(err error, seq byte) bool {
 		s.handler.host.Log().Warn("session ended", "listener", s.handler.name, "session", s.id, "error", err)
 		return false
 	}
-	e := clientFault(err)
+	e := s.interruption(clientFault(err), s.told.System == "mariadb")
 	s.answer.err = e
 	s.warned.failed(e)
 	return s.reply(at, e) == nil
@@ -306,6 +308,11 @@ func (s *session) undone(b *backend, err error, e *effect, sent, held bool) erro
 	switch {
 	case errors.Is(err, errTorn):
 		return err
+	case s.hasExpired() && !open && !pinned:
+		if e.class != scan.Read {
+			return fault(codeLostConnection, stateCompletion, "sidewire: %s did not end the statement when statement_timeout was over: whether it was executed is unknown", where)
+		}
+		return s.timedOut(b.mariaDB)
 	case answered != nil:
 		return err
 	case s.answer.sent > 0 && sent:

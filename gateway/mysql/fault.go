@@ -44,23 +44,26 @@ const (
 	codeNoServer               = 1429
 	codeWrongArguments         = 1210
 	codeInterrupted            = 1317
-	codeNoCursor               = 1421
-	codeTooManyPrepared        = 1461
-	codeReprepare              = 1615
-	codeRolledBack             = 3101
-	codeMalformed              = 1835
-	codeLoadLocal              = 3948
-	codeInteractionTimeout     = 4031
-	codeLostConnection         = 1158
-	stateGeneral               = "HY000"
-	stateCommunication         = "08S01"
-	stateRejected              = "08004"
-	stateSyntax                = "42000"
-	stateAccess                = "28000"
-	stateInterrupted           = "70100"
-	stateCompletion            = "40003"
-	stateResolution            = "08007"
-	stateRolledBack            = "40000"
+	codeStatementTimeout       = 3024
+	// codeStatementTimeoutMariaDB is what MariaDB says for it.
+	codeStatementTimeoutMariaDB = 1969
+	codeNoCursor                = 1421
+	codeTooManyPrepared         = 1461
+	codeReprepare               = 1615
+	codeRolledBack              = 3101
+	codeMalformed               = 1835
+	codeLoadLocal               = 3948
+	codeInteractionTimeout      = 4031
+	codeLostConnection          = 1158
+	stateGeneral                = "HY000"
+	stateCommunication          = "08S01"
+	stateRejected               = "08004"
+	stateSyntax                 = "42000"
+	stateAccess                 = "28000"
+	stateInterrupted            = "70100"
+	stateCompletion             = "40003"
+	stateResolution             = "08007"
+	stateRolledBack             = "40000"
 )
 
 // fault makes an error for a client.
@@ -73,9 +76,12 @@ func fault(code uint16, state, format string, args ...any) *wire.Error {
 func clientFault(err error) *wire.Error {
 	var e *wire.Error
 	var none *cluster.NoEndpoint
+	var full *cluster.Overloaded
 	switch {
 	case errors.As(err, &e):
 		return e
+	case errors.As(err, &full):
+		return fault(codeTooManyConnections, stateRejected, "sidewire: %s (limits.connections)", err)
 	case errors.As(err, &none):
 		return fault(codeNoServer, stateRejected, "sidewire: %s", none)
 	case errors.Is(err, wire.ErrMalformed):

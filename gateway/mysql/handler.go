@@ -60,6 +60,9 @@ type metrics struct {
 	pinned     *telemetry.Gauge
 	denied     *telemetry.Counter
 	begun      *telemetry.Counter
+	timeouts   *telemetry.Counter
+	cut        *telemetry.Counter
+	idled      *telemetry.Counter
 	registry   *telemetry.Registry
 	listener   string
 }
@@ -89,6 +92,9 @@ func newMetrics(r *telemetry.Registry, listener string) metrics {
 		pinned:   r.Gauge("sidewire_mysql_pinned_sessions", "Sessions that may not give their connection back.", "listener", listener),
 		denied:   r.Counter("sidewire_mysql_denied_total", "Handshakes that ended in a refusal.", "listener", listener),
 	}
+	m.timeouts = r.Counter("sidewire_mysql_statement_timeouts_total", "Statements ended because statement_timeout was over.", "listener", listener)
+	m.cut = r.Counter("sidewire_mysql_results_cut_total", "Results ended because they were longer than max_result.", "listener", listener)
+	m.idled = r.Counter("sidewire_mysql_idle_sessions_ended_total", "Sessions ended because they said nothing for idle_timeout.", "listener", listener)
 	for c := range m.statements {
 		m.statements[c] = r.Counter("sidewire_mysql_statements_total", "Statements by what they do.", "listener", listener, "class", classLabel(c))
 	}
@@ -246,6 +252,7 @@ func (m *handler) endIdle() {
 		now := m.host.Now()
 		m.each(func(s *session) {
 			if s.idleFor(now) > limit {
+				m.metrics.idled.Inc()
 				s.end(fault(codeInteractionTimeout, stateGeneral, "The client was disconnected by the server because of inactivity."))
 			}
 		})

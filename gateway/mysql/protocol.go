@@ -14,15 +14,18 @@ const name = "mysql"
 
 // ListenerBlock is the `mysql:` block of a listener.
 type ListenerBlock struct {
-	Users         []User          `yaml:"users" required:"true" doc:"Who may connect. sidewire checks the passwords itself."`
-	Databases     []string        `yaml:"databases" doc:"The virtual databases that are served."`
-	Cluster       string          `yaml:"cluster" doc:"Where statements go that name no virtual database: one cluster, unsharded."`
-	ServerVersion string          `yaml:"server_version" doc:"The version a client is greeted with; empty: that of the first backend that answered a probe."`
-	AuthPlugin    string          `yaml:"auth_plugin" enum:"caching_sha2_password|mysql_native_password" doc:"The plugin named in the greeting; clients may choose the other one." default:"caching_sha2_password"`
-	MaxStatement  config.Bytes    `yaml:"max_statement" doc:"The longest statement that is taken." default:"64MB"`
-	LocalInfile   bool            `yaml:"local_infile" doc:"Let clients load local files." default:"true"`
-	Compress      bool            `yaml:"compress" doc:"Let clients compress (zlib) what they send and get." default:"true"`
-	IdleTimeout   config.Duration `yaml:"idle_timeout" doc:"Close a session that said nothing for so long; 0: never." default:"8h"`
+	Users         []User       `yaml:"users" required:"true" doc:"Who may connect. sidewire checks the passwords itself."`
+	Databases     []string     `yaml:"databases" doc:"The virtual databases that are served."`
+	Cluster       string       `yaml:"cluster" doc:"Where statements go that name no virtual database: one cluster, unsharded."`
+	ServerVersion string       `yaml:"server_version" doc:"The version a client is greeted with; empty: that of the first backend that answered a probe."`
+	AuthPlugin    string       `yaml:"auth_plugin" enum:"caching_sha2_password|mysql_native_password" doc:"The plugin named in the greeting; clients may choose the other one." default:"caching_sha2_password"`
+	MaxStatement  config.Bytes `yaml:"max_statement" doc:"The longest statement that is taken." default:"64MB"`
+	LocalInfile   bool         `yaml:"local_infile" doc:"Let clients load local files." default:"true"`
+	Compress      bool         `yaml:"compress" doc:"Let clients compress (zlib) what they send and get." default:"true"`
+	// StatementTimeout covers a statement's wait for a connection too.
+	StatementTimeout config.Duration `yaml:"statement_timeout" doc:"End a statement that takes longer, on its server too; 0: no limit." default:"0s"`
+	MaxResult        config.Bytes    `yaml:"max_result" doc:"End an answer that is longer, after a whole row; 0: no limit." default:"0B"`
+	IdleTimeout      config.Duration `yaml:"idle_timeout" doc:"Close a session that said nothing for so long; 0: never." default:"8h"`
 }
 
 // User is an account of a listener.

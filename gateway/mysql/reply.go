@@ -63,6 +63,9 @@ func (s *session) forward(b *backend, virtual uint32) error {
 		done += n
 		switch ev {
 		case wire.EventMore:
+			if s.overlong(done) {
+				return s.cutShort(b, done)
+			}
 			if err := s.flush(b, done); err != nil {
 				return err
 			}
@@ -100,7 +103,11 @@ func (s *session) forward(b *backend, virtual uint32) error {
 				b.took(done)
 				return errElsewhere
 			}
-			if a.names != nil {
+			if why := s.interruption(a.err, b.mariaDB); why != a.err {
+				a.err, s.out = why, wire.AppendErr(s.out[:0], why)
+				s.replace(b, done, s.out)
+				done = 0
+			} else if a.names != nil {
 				a.err = a.names.fault(a.err)
 				s.out = wire.AppendErr(s.out[:0], a.err)
 				s.replace(b, done, s.out)

@@ -376,6 +376,10 @@ func (w *resultWriter) row(p []byte) error {
 }
 
 func (w *resultWriter) flush() error {
+	if limit := int64(w.s.terms.block.MaxResult); limit > 0 && w.size+int64(len(w.out)) > limit && w.rows > 0 {
+		w.s.handler.metrics.cut.Inc()
+		return w.s.tooLong()
+	}
 	if _, err := w.s.stream.conn.Write(w.out); err != nil {
 		return fmt.Errorf("writing result: %w", errors.Join(errClientGone, err))
 	}

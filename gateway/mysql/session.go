@@ -86,6 +86,9 @@ type session struct {
 	doing    string
 	ending   *wire.Error // why the session ends; nil: it does not
 	left     bool        // the client hung up
+	timer    *time.Timer // of statement_timeout; nil: none was needed yet
+	expires  time.Time   // when the command that runs must be over; zero: it need not
+	expired  bool        // it was not
 	canceled int         // cancels of busy that are under way
 	settled  sync.Cond   // canceled went down
 }
@@ -222,6 +225,9 @@ func (s *session) farewell(err error) {
 // leave gives back whatever the session holds.
 func (s *session) leave() {
 	s.cancel(errClientGone)
+	s.mu.Lock()
+	s.unlimit()
+	s.mu.Unlock()
 	s.quit()
 	if s.pins.any() {
 		s.handler.metrics.pinned.Dec()
@@ -309,6 +315,9 @@ func (s *session) wait(b *backend) error {
 	if s.ending != nil {
 		return s.ending
 	}
+	if s.expired {
+		return s.timedOut(b.mariaDB)
+	}
 	b.spent = 0
 	if !slices.Contains(s.busy, b) {
 		s.busy = append(s.busy, b)
@@ -325,6 +334,9 @@ func (s *session) waited(b *backend) {
 		s.busy = slices.Delete(s.busy, i, i+1)
 	}
 	s.spent(b)
+	if s.expired && b.conn.Interrupted() {
+		b.broken = true
+	}
 	for s.canceled > 0 {
 		s.settled.Wait()
 		b.cancelled = true

@@ -106,6 +106,12 @@ func (r *Reply) ErrorFits() bool {
 	return false
 }
 
+// InRows reports whether rows are being read.
+func (r *Reply) InRows() bool { return r.state == replyRows }
+
+// Left is how many bytes of the packet in flight have not passed yet.
+func (r *Reply) Left() int { return r.left }
+
 // Want is how many bytes Next must be given at once, beginning with those it
 // left, to go on after EventMore; 0 says that any will do.
 func (r *Reply) Want() int { return r.want }
