@@ -65,6 +65,16 @@ func (c *Cluster) Pick(w Want) (*Endpoint, error) {
 	return c.balance(fit), nil
 }
 
+// Rival is another endpoint than e that is healthy and takes writes; nil when there is none.
+func (c *Cluster) Rival(e *Endpoint) *Endpoint {
+	for _, other := range c.Endpoints() {
+		if other != e && other.Role() == Primary && other.Healthy() {
+			return other
+		}
+	}
+	return nil
+}
+
 func (c *Cluster) matching(all []*Endpoint, w Want, healthy bool, out []*Endpoint) []*Endpoint {
 	for _, e := range all {
 		if healthy && !e.Healthy() {

@@ -345,6 +345,9 @@ func (s *session) abandon(b *backend) {
 // after draws the conclusions from an answer that came whole.
 func (s *session) after(b *backend, e *effect) {
 	a := &s.answer
+	if b == s.read.b {
+		b.pool.up.cluster.Observe(b.pool.endpoint, b.spent)
+	}
 	s.failed = a.err != nil
 	if a.err != nil {
 		s.handler.metrics.errors.Inc()

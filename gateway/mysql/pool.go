@@ -83,13 +83,28 @@ func (u *upstream) sweep() {
 	t := time.NewTicker(sweepInterval)
 	defer t.Stop()
 	for {
+		changed := u.cluster.Changed()
+		u.supersede()
 		select {
 		case <-u.stop:
 			return
+		case <-changed:
 		case <-t.C:
 			u.pools.Range(func(_, p any) bool { p.(*pool).trim(u.host.Now()); return true })
 		}
 	}
+}
+
+// supersede cuts what still waits for a primary that does not answer any more, once another has taken its place: a server
+// that stands still would keep its statements, and their sessions, for ever.
+func (u *upstream) supersede() {
+	u.pools.Range(func(_, v any) bool {
+		p := v.(*pool)
+		if e := p.endpoint; !e.Healthy() && e.Role() == cluster.Primary && u.cluster.Rival(e) != nil {
+			p.cut()
+		}
+		return true
+	})
 }
 
 type poolCount struct{ open, idle, waiting int }
@@ -215,6 +230,24 @@ type pool struct {
 	idle    []*backend // oldest first
 	open    int        // idle, leased and being opened
 	waiting []chan *backend
+	all     map[*backend]struct{} // idle and leased
+}
+
+// cut closes what is idle and wakes whoever waits for an answer.
+func (p *pool) cut() {
+	p.distrust()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for b := range p.all {
+		b.conn.Interrupt()
+	}
+}
+
+// forget closes a connection that is taken out of the pool. p.mu is held.
+func (p *pool) forget(b *backend) {
+	b.close()
+	delete(p.all, b)
+	p.open--
 }
 
 // retake takes back the very connection a session used last, if nobody had it since.
@@ -230,6 +263,9 @@ func (p *pool) retake(w *want) bool {
 	p.idle = slices.Delete(p.idle, i, i+1)
 	p.mu.Unlock()
 	fits := w.role == cluster.Any || w.exact || p.endpoint.Role() == w.role || p.endpoint.Role() == cluster.Unknown
+	if w.role == cluster.Primary && !w.exact && p.up.cluster.Rival(p.endpoint) != nil {
+		fits = false // two take writes: which one is to be written to is not a session's to say
+	}
 	if !fits || !p.endpoint.Healthy() && !w.exact {
 		p.put(b)
 		return false
@@ -262,8 +298,7 @@ func (p *pool) get(ctx context.Context, w *want) (*backend, error) {
 			// All are of other classes: the one that rested longest makes room.
 			old := p.idle[0]
 			p.idle = append(p.idle[:0], p.idle[1:]...)
-			p.open--
-			old.close()
+			p.forget(old)
 		}
 		if p.open < limits.Max {
 			p.open++
@@ -297,9 +332,8 @@ func (p *pool) distrust() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, b := range p.idle {
-		b.close()
+		p.forget(b)
 	}
-	p.open -= len(p.idle)
 	clear(p.idle)
 	p.idle = p.idle[:0]
 }
@@ -403,6 +437,12 @@ func (p *pool) dial(ctx context.Context, w *want) (*backend, error) {
 	}
 	b.user, b.password = user, password
 	b.pool, b.opened = p, p.up.host.Now()
+	p.mu.Lock()
+	if p.all == nil {
+		p.all = map[*backend]struct{}{}
+	}
+	p.all[b] = struct{}{}
+	p.mu.Unlock()
 	p.up.mode.Store(uint32(b.mode))
 	p.up.dials.Inc()
 	return b, nil
@@ -455,9 +495,8 @@ func (p *pool) put(b *backend) {
 
 // discard closes a connection and lets one who waits open another.
 func (p *pool) discard(b *backend) {
-	b.close()
 	p.mu.Lock()
-	p.open--
+	p.forget(b)
 	p.mu.Unlock()
 	p.wake(nil)
 }
@@ -480,8 +519,7 @@ func (p *pool) trim(now time.Time) {
 	keep := p.idle[:0]
 	for _, b := range p.idle {
 		if p.worn(b, now) || now.Sub(b.idleSince) > limits.IdleTimeout.Std() || !b.quiet(now) {
-			b.close()
-			p.open--
+			p.forget(b)
 			continue
 		}
 		keep = append(keep, b)
