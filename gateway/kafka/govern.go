@@ -217,6 +217,13 @@ func (s *session) govern(h *kafka.RequestHeader, e kafka.Inflight) (done bool, e
 		acks = p.Acks
 	}
 	l := &law{session: s, block: block, key: e.Key, user: user}
+	var refusal kmsg.Response
+	if splits(e.Key) && block.allowedAPI(user, e.Key) && governsNames(block) {
+		var all bool
+		if refusal, all = s.split(req, l, &e); refusal != nil && (all || acks == 0) {
+			return true, s.refuseWith(refusal, e, kafka.ErrCodeTopicAuthorization, acks, size)
+		}
+	}
 	code := int16(0)
 	switch ok, err := kafka.MapRequest(req, l); {
 	case !block.allowedAPI(user, e.Key):
@@ -237,6 +244,10 @@ func (s *session) govern(h *kafka.RequestHeader, e kafka.Inflight) (done bool, e
 	}
 	if code != 0 {
 		return true, s.refuse(original, e, code, acks, size)
+	}
+	if refusal != nil {
+		s.door.metrics.refused.Inc()
+		s.await(e.CorrelationID, refusal)
 	}
 	return true, s.forward(req, e, block, frame[:n], acks, size)
 }
@@ -315,7 +326,10 @@ func (s *session) wait(d time.Duration) error {
 
 // refuse answers a request with an error instead of sending it on.
 func (s *session) refuse(req kmsg.Request, e kafka.Inflight, code, acks int16, size int64) error {
-	resp := kafka.Refuse(req, code)
+	return s.refuseWith(kafka.Refuse(req, code), e, code, acks, size)
+}
+
+func (s *session) refuseWith(resp kmsg.Response, e kafka.Inflight, code, acks int16, size int64) error {
 	if err := s.req.drop(int(size)); err != nil {
 		return err
 	}
@@ -384,6 +398,11 @@ func (s *session) show(e *kafka.Inflight, out, body []byte) ([]byte, error) {
 	if block.Virtual != nil {
 		if err := kafka.MapResponse(resp, sight{l}); err != nil {
 			return nil, err
+		}
+	}
+	if e.Flags&kafka.FlagPart != 0 {
+		if refusal := s.takePart(e.CorrelationID); refusal != nil {
+			kafka.Merge(resp, refusal)
 		}
 	}
 	if m, ok := resp.(*kmsg.MetadataResponse); ok && len(block.Rules) > 0 {

@@ -126,7 +126,7 @@ func (s *session) reply(e kafka.Inflight) (int64, error) {
 		return 0, err
 	}
 	switch {
-	case e.Flags&kafka.FlagNames != 0 && !streams(e.Key, e.Version):
+	case e.Flags&kafka.FlagPart != 0, e.Flags&kafka.FlagNames != 0 && !streams(e.Key, e.Version):
 		return size, s.governed(&e, n, size)
 	case kafka.Rewritten(e.Key, e.Version), s.view.base != 0 && kafka.CarriesNodes(e.Key):
 		return size, s.rewrite(&e, n, size)

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/sidewire/sidewire/gateway/cluster"
 	"github.com/sidewire/sidewire/gateway/config"
 	"github.com/sidewire/sidewire/gateway/listener"
@@ -88,7 +90,10 @@ type session struct {
 	metered  bool
 	quotaIn  *bucket                // for Produce; nil: none
 	quotaOut atomic.Pointer[bucket] // for Fetch
-	held     atomic.Int64           // when the client's debt is paid, in Unix nanoseconds
+	// unfetched are the topics of the client's fetch session that it is refused. The broker's session does not know them, the
+	// client's does: it names them once and reads of them in every answer. Request goroutine.
+	unfetched *kmsg.FetchResponse
+	held      atomic.Int64 // when the client's debt is paid, in Unix nanoseconds
 
 	req pump // owned by the request goroutine
 	rep pump // owned by the reply goroutine
@@ -109,7 +114,8 @@ type session struct {
 	unflushed bool // a response left the ring and is not wholly written
 	over      bool // the reply goroutine has ended
 	commits   []commit
-	user      *User // who the client proved to be; nil where nobody asks
+	parts     map[int32]kmsg.Response // refusals of single topics that join the response to the rest of their request, by correlation id
+	user      *User                   // who the client proved to be; nil where nobody asks
 }
 
 func (h *handler) Handle(ctx context.Context, c *listener.Conn) {

@@ -1,8 +1,11 @@
 package kafka_test
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
+	"maps"
 	"slices"
 	"sort"
 	"strings"
@@ -228,6 +231,111 @@ func TestRules(t *testing.T) {
 	if _, _, err := bad.ProducerID(ctx); !errors.Is(err, kerr.TransactionalIDAuthorizationFailed) {
 		t.Errorf("forbidden transactional id: %v", err)
 	}
+}
+
+// A request that names allowed and denied topics goes on for the allowed ones; the denied ones alone have the error, in every
+// answer of a fetch session that knows them, by name and by id.
+func TestDeniedTopicsAreRefusedAlone(t *testing.T) {
+	leak.Check(t)
+	c := fake(t, kfake.NumBrokers(1), kfake.SeedTopics(1, "orders", "secret"))
+	p := start(t, c.ListenAddrs(), `brokers: {ports: PORTS}, rules: [{action: deny, topics: [secret]}]`, "", "")
+	ctx := within(t, 30*time.Second)
+	topics := []string{"orders", "secret"}
+	want := map[string]int16{"orders": 0, "secret": kerr.TopicAuthorizationFailed.Code}
+	byID := map[[16]byte]string{c.TopicInfo("orders").TopicID: "orders", c.TopicInfo("secret").TopicID: "secret"}
+	for kind, opts := range versions {
+		cl := client(t, p.addr, opts...)
+		told := func(what string, got map[string]int16) {
+			t.Helper()
+			if !maps.Equal(got, want) {
+				t.Errorf("%s %s: %v, want %v", what, kind, got, want)
+			}
+		}
+		name := func(topic string, id [16]byte) string {
+			if topic == "" {
+				return byID[id]
+			}
+			return topic
+		}
+		prod := kmsg.NewPtrProduceRequest()
+		prod.Acks, prod.TimeoutMillis = -1, 1000
+		list := kmsg.NewPtrListOffsetsRequest()
+		for _, topic := range topics {
+			pt := kmsg.NewProduceRequestTopic()
+			pt.Topic, pt.TopicID = topic, c.TopicInfo(topic).TopicID
+			pp := kmsg.NewProduceRequestTopicPartition()
+			pp.Records = batch()
+			pt.Partitions = append(pt.Partitions, pp)
+			prod.Topics = append(prod.Topics, pt)
+			lt := kmsg.NewListOffsetsRequestTopic()
+			lt.Topic, lt.Partitions = topic, append(lt.Partitions, kmsg.NewListOffsetsRequestTopicPartition())
+			list.Topics = append(list.Topics, lt)
+		}
+		before := c.PartitionInfo("secret", 0).HighWatermark
+		presp, err := prod.RequestWith(ctx, cl)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]int16{}
+		for _, rt := range presp.Topics {
+			got[name(rt.Topic, rt.TopicID)] = rt.Partitions[0].ErrorCode
+		}
+		told("producing", got)
+		if after := c.PartitionInfo("secret", 0).HighWatermark; after != before {
+			t.Errorf("producing %s: the denied topic grew", kind)
+		}
+		lresp, err := cl.Broker(0).Request(ctx, list) // as it is, not split by the client
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = map[string]int16{}
+		for _, rt := range lresp.(*kmsg.ListOffsetsResponse).Topics {
+			got[rt.Topic] = rt.Partitions[0].ErrorCode
+		}
+		told("listing offsets", got)
+		fetch := fetchRequest(c, "orders", 0, 0, 100, 0)
+		fetch.Topics = append(fetch.Topics, fetchRequest(c, "secret", 0, 0, 100, 0).Topics...)
+		for round := range 3 {
+			answer, err := cl.Broker(0).Request(ctx, fetch) // on one connection, as consumers do
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp := answer.(*kmsg.FetchResponse)
+			got, records := map[string]int16{}, 0
+			for _, rt := range resp.Topics {
+				got[name(rt.Topic, rt.TopicID)] = rt.Partitions[0].ErrorCode
+				if records += len(rt.Partitions[0].RecordBatches); got["secret"] == 0 && name(rt.Topic, rt.TopicID) == "secret" {
+					t.Errorf("fetching %s: %d bytes of the denied topic", kind, len(rt.Partitions[0].RecordBatches))
+				}
+			}
+			if round == 0 {
+				told("fetching", got)
+				if records == 0 {
+					t.Errorf("fetching %s: nothing of the allowed topic", kind)
+				}
+			} else if got["secret"] != want["secret"] && resp.SessionID != 0 {
+				t.Errorf("fetching %s again: %v", kind, got)
+			}
+			if resp.SessionID == 0 {
+				break
+			}
+			fetch = fetchRequest(c, "orders", resp.SessionID, int32(round+1), 100, 0)
+		}
+	}
+}
+
+// batch is a valid record batch of one record.
+func batch() []byte {
+	r := kmsg.NewRecord()
+	r.Value = []byte("1:")
+	r.Length = int32(len(r.AppendTo(nil)) - 1)
+	b := kmsg.NewRecordBatch()
+	b.PartitionLeaderEpoch, b.Magic, b.ProducerID, b.ProducerEpoch, b.FirstSequence, b.NumRecords = -1, 2, -1, -1, -1, 1
+	b.Records = r.AppendTo(nil)
+	b.Length = int32(len(b.AppendTo(nil)) - 12)
+	out := b.AppendTo(nil)
+	binary.BigEndian.PutUint32(out[17:], crc32.Checksum(out[21:], crc32.MakeTable(crc32.Castagnoli)))
+	return out
 }
 
 func TestFaultsAreMadeOnPurpose(t *testing.T) {

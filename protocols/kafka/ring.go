@@ -18,6 +18,7 @@ type InflightFlags uint16
 const (
 	FlagNames InflightFlags = 1 << iota
 	FlagListing
+	FlagPart // some topics of the request are refused here, and the refusal joins the response
 )
 
 // Ring keeps the in-flight requests of one connection in order: a broker answers a connection strictly in order, so
