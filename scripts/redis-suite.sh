@@ -69,6 +69,9 @@ suite() { # suite NAME PORT FLAGS: unit by unit, so that one that does not end c
 			--skipfile "$work/skip" --single "$unit" --baseport $((port + 3000)) \
 			--tags "-slow -needs:debug -needs:pfdebug -needs:repl -needs:save -needs:config-maxmemory -needs:config-resetstat -needs:latency -large-memory" \
 			"${@:3}" >"$work/out" 2>&1) || true
+		for p in $serving; do # what a unit left running is not the next one's trouble
+			for stop in "script kill" "function kill" "client unpause"; do timeout 5 redis-cli -p "$p" $stop >/dev/null 2>&1 || true; done
+		done
 		sed 's/\x1b\[[0-9;]*m//g' "$work/out" >"$out"
 	done
 }
@@ -92,6 +95,7 @@ verdict() { # verdict WHAT DIRECT VIA PERCENT
 
 transparent() { # transparent NAME
 	port=$((port + 100))
+	serving="$port $((port + 10))"
 	server "$port"; server "$((port + 10))"
 	proxy "$((port + 20))" ", auth: upstream" "" "\"127.0.0.1:$((port + 10))\""
 	suite "direct-$1" "$port"
@@ -100,6 +104,7 @@ transparent() { # transparent NAME
 }
 sharded() {
 	port=$((port + 100))
+	serving="$port $((port + 1)) $((port + 2)) $((port + 10))"
 	for i in 0 1 2; do server $((port + i)) --cluster-enabled yes; done
 	redis-cli --cluster create 127.0.0.1:$port 127.0.0.1:$((port + 1)) 127.0.0.1:$((port + 2)) --cluster-yes >/dev/null
 	server $((port + 10)) --cluster-enabled yes

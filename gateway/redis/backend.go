@@ -34,9 +34,12 @@ type backend struct {
 
 	holder    *session // who leases it
 	dedicated bool
-	dirty     bool // its state on the server is not what its pool promises
-	raw       bool // MONITOR: whatever comes goes to the holder
-	streaming bool // the head's reply is going out in pieces
+	dirty     bool  // its state on the server is not what its pool promises
+	raw       bool  // MONITOR: whatever comes goes to the holder
+	streaming bool  // the head's reply is going out in pieces
+	detached  bool  // shared no more: it ends when what is under way on it is answered
+	passed    int   // bytes of the head's reply that are out
+	heard     int64 // when the last of them came
 	waiters   []func(err error)
 }
 
@@ -138,12 +141,26 @@ func (b *backend) receive(buf []byte) int {
 			return len(buf)
 		}
 		if n == 0 {
-			if acc := b.framer.Accounted(len(rest)); acc >= streamFrom && b.pass(rest[:acc]) {
+			acc := b.framer.Accounted(len(rest))
+			large := max(b.framer.Want(len(rest)), b.passed+acc) >= b.pool.node.upstream.large
+			if large {
+				b.detach()
+			}
+			if (acc >= streamFrom || large && acc > 0) && b.pass(rest[:acc]) {
 				b.framer.Skip(acc)
 				used += acc
 				rest = rest[acc:]
+			} else if large && !b.streaming && b.pending.len() > 0 {
+				if s := b.pending.at(0).session; s != nil && !s.closed && s.head != b.pending.at(0).seq && b.park(s) {
+					b.wire.Want(len(rest) + 1)
+					break
+				}
 			}
-			b.wire.Want(b.framer.Want(len(rest)))
+			if b.streaming { // as it comes
+				b.wire.Want(min(b.framer.Want(len(rest)), len(rest)+streamFrom))
+			} else {
+				b.wire.Want(b.framer.Want(len(rest)))
+			}
 			break
 		}
 		b.take(rest[:n])
@@ -157,7 +174,9 @@ func (b *backend) receive(buf []byte) int {
 	}
 	if b.pending.len() == 0 {
 		b.wire.Forget(b.wire.Offset())
-		if !b.dedicated && b.pool.closed() {
+		if b.detached {
+			b.discard("its large reply is out")
+		} else if !b.dedicated && b.pool.closed() {
 			b.discard("server has left") // what was under way when it left is answered now
 		}
 	} else {
@@ -177,13 +196,16 @@ func (b *backend) pass(piece []byte) bool {
 		if p.op != nil || p.kind != kindPlain || piece[0] == redis.TypeError {
 			return false
 		}
-		if s := p.session; s != nil && (s.closed || s.head != p.seq) {
-			return s.closed
+		if s := p.session; s != nil && !s.closed && s.head != p.seq {
+			return false
 		}
 		b.streaming = true
 	}
+	b.passed += len(piece)
+	b.heard = b.engine.clock
 	if s := b.pending.at(0).session; s != nil {
 		s.stream(piece)
+		b.throttle(s)
 		if !s.closed && s.wire.Unsent() > s.limits.output {
 			s.gate.overflowed(s)
 			s.end()
@@ -209,12 +231,14 @@ func (b *backend) take(f []byte) {
 	p := *b.pending.at(0)
 	if b.streaming {
 		b.streaming = false
+		size := b.passed + len(f)
+		b.passed = 0
 		b.pending.pop()
 		if s := p.session; s != nil && !s.closed {
 			s.stream(f)
 			s.advance()
 		}
-		b.count(&p, len(f)+streamFrom, false)
+		b.count(&p, size, false)
 		return
 	}
 	if b.holder != nil && b.holder.subscribed(b, f, &p) {
@@ -387,6 +411,9 @@ func (b *backend) expire() {
 				return
 			}
 			continue
+		}
+		if i == 0 && b.streaming && b.engine.clock-b.heard < b.pool.node.upstream.stuck {
+			continue // it takes its time, but it comes
 		}
 		if i == 0 && waited > b.pool.node.upstream.stuck {
 			b.pool.node.stuck(b.engine.clock)

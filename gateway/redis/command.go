@@ -264,8 +264,7 @@ func (s *session) anywhere(c *redis.Command) bool {
 	return s.forward(s.anyNode(), c)
 }
 
-// pubsub serves channels that are not sharded. In a Redis Cluster messages reach every node; a hashed pool has one node for all of them,
-// so that patterns and channels meet.
+// pubsub serves channels that are not sharded.
 func (s *session) pubsub(c *redis.Command) bool {
 	if !c.ArityOK(s.request.Len()) {
 		return s.wrongArity(c)
@@ -273,18 +272,21 @@ func (s *session) pubsub(c *redis.Command) bool {
 	if !s.adopt() {
 		return s.hold()
 	}
-	return s.forward(s.pubsubNode(), c)
+	return s.forward(pubsubNode, c)
 }
 
-func (s *session) pubsubNode() int {
-	u := s.view.upstream
-	if u.mode == modeRouted && len(u.routes.members) > 0 {
-		u = u.routes.members[0].up
+// pubsubNode serves all channels and patterns, so that they meet, and what PUBLISH and PUBSUB count is everybody. In a Redis Cluster
+// messages would meet anyway, but every node counts its own clients.
+const pubsubNode = 0
+
+// notified tells whether one of the channels is for notifications of keys: each server has those of its own keys alone.
+func notified(r *redis.Request) bool {
+	for i := 1; i < r.Len(); i++ {
+		if ch := r.Arg(i); len(ch) > 5 && string(ch[:5]) == "__key" {
+			return true
+		}
 	}
-	if u.mode == modeSlots {
-		return s.anyNode()
-	}
-	return 0
+	return false
 }
 
 // local serves what needs no server.

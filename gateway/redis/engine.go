@@ -11,6 +11,7 @@ type wire interface {
 	Commit(out []byte)
 	Write(b []byte)
 	Unsent() int
+	Stalled() bool
 	Retain()
 	Offset() int64
 	SentTo() int64
@@ -170,6 +171,7 @@ const (
 	unlimited                          // waits as long as it takes: blocking commands
 	expired                            // its client has been answered
 	resent                             // has been sent again once
+	uploaded                           // a large command: its bytes are not kept
 )
 
 // kind is what a reply means beyond itself.

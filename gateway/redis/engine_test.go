@@ -549,6 +549,7 @@ type flatWire struct{ out []byte }
 func (f *flatWire) Begin() []byte                  { return f.out }
 func (f *flatWire) Commit(out []byte)              { f.out = out }
 func (f *flatWire) Write(b []byte)                 { f.out = append(f.out, b...) }
+func (f *flatWire) Stalled() bool                  { return false }
 func (f *flatWire) Unsent() int                    { return 0 }
 func (f *flatWire) Retain()                        {}
 func (f *flatWire) Offset() int64                  { return int64(len(f.out)) }

@@ -61,6 +61,10 @@ func (s *session) acquireFrom(p *pool) (*backend, error) {
 // release gives the connection back if nothing of the session clings to it.
 func (s *session) release() {
 	b := s.lease
+	if s.up != nil {
+		s.up.said = true
+		return
+	}
 	if !s.track.clean() || b.raw || b.pending.len() > 0 {
 		b.leave()
 		return
@@ -77,6 +81,10 @@ func (s *session) bereaved(b *backend, err error) {
 		return
 	}
 	s.lease = nil
+	if s.up != nil {
+		s.up.to = nil
+		s.uploadOn()
+	}
 	lost := !s.track.clean() || b.raw
 	s.track = tracking{}
 	s.settle()

@@ -52,6 +52,10 @@ func (u *upstream) redirected(b *backend, p *pending, f []byte) bool {
 		if !ask {
 			u.moved(slot, n)
 		}
+		if p.flags&uploaded != 0 {
+			b.uploadMoved(p, slot, n, ask)
+			return true
+		}
 		if b.holder != nil {
 			return u.moveLease(b, p, n, ask, text)
 		}

@@ -65,6 +65,7 @@ type ClusterBlock struct {
 	Database         int             `yaml:"database" min:"0" doc:"The database that clients begin in."`
 	Connections      int             `yaml:"connections" min:"1" max:"256" default:"1" doc:"Shared connections to each endpoint, for each database, user and protocol version in use."`
 	Dedicated        int             `yaml:"dedicated_connections" min:"1" default:"1000" doc:"At most so many connections to each endpoint that one client has for itself: transactions, blocking commands, subscriptions."`
+	Large            config.Bytes    `yaml:"large" min:"65536" default:"1MB" doc:"Commands and replies from this size on pass in pieces over a connection of their own, as fast as the other side takes them."`
 	Slow             config.Duration `yaml:"slow" default:"10ms" doc:"Commands at least so slow are listed in the admin interface, without their values."`
 	Timeout          config.Duration `yaml:"timeout" default:"5s" doc:"How long a command may take; its client gets an error then, the others on the connection do not. Blocking commands and dedicated connections have no limit."`
 }
@@ -73,6 +74,7 @@ type ClusterBlock struct {
 func (b *ClusterBlock) SetDefaults() {
 	b.Hash, b.CrossShard, b.Connections, b.Dedicated, b.Timeout = "fnv1a_64", "split", 1, 1000, config.Duration(defaultTimeout)
 	b.Read = "primary"
+	b.Large = defaultLarge
 	b.Slow = config.Duration(10 * time.Millisecond)
 }
 

@@ -128,6 +128,7 @@ func (a *attachment) configure(c *config.Cluster) error {
 	b := c.Block.(*ClusterBlock)
 	u := a.up
 	u.slow = int64(b.Slow.Std())
+	u.large = int(b.Large)
 	u.timeout, u.stuck = int64(b.Timeout.Std()), 2*int64(b.Timeout.Std())
 	u.db, u.user, u.pass = b.Database, b.User, b.Password.Value()
 	u.maxDedicated, u.split = b.Dedicated, b.CrossShard == "split"
@@ -256,7 +257,11 @@ func (o *upstreamOwner) Receive(_ *socket.Stream, b []byte) int {
 }
 func (o *upstreamOwner) Hangup(*socket.Stream)             {}
 func (o *upstreamOwner) Ended(_ *socket.Stream, err error) { o.b.ended(gone(err)) }
-func (o *upstreamOwner) Drained(*socket.Stream)            {}
+func (o *upstreamOwner) Drained(*socket.Stream) {
+	if s := o.b.holder; s != nil {
+		s.uploadOn()
+	}
+}
 
 // gone words the end of a connection.
 func gone(err error) error {
@@ -477,7 +482,7 @@ func (o *clientOwner) Receive(_ *socket.Stream, b []byte) int {
 }
 
 func (o *clientOwner) Hangup(*socket.Stream)  { o.session.hangup() }
-func (o *clientOwner) Drained(*socket.Stream) {}
+func (o *clientOwner) Drained(*socket.Stream) { o.session.drained() }
 
 func (o *clientOwner) Ended(s *socket.Stream, err error) {
 	o.session.ended(errors.Is(err, io.EOF))

@@ -40,6 +40,8 @@ type upstream struct {
 	asked       bool       // an answer to the first question is in, good or bad
 	waiting     []*session // until it is
 	stats       struct{ redirected, mirrored, unmirrored uint64 }
+	large       int                 // from this size on commands and replies pass in pieces
+	largeKeys   map[string]int64    // keys whose replies were large, and until when that is believed
 	learned     map[string]*learned // commands that only servers know, by name
 	parents     []*upstream         // routed upstreams that are made of this one
 
@@ -67,7 +69,7 @@ func (e *engine) newUpstream(name string) *upstream {
 	u := &upstream{
 		engine: e, name: name, views: make(map[viewKey]*view), known: make(map[string]*node), meter: &meter{},
 		timeout: int64(defaultTimeout), stuck: int64(2 * defaultTimeout), connections: 1, maxDedicated: 1000, split: true,
-		reporting: func(*node, error) {}, slow: int64(10 * time.Millisecond),
+		large: defaultLarge, reporting: func(*node, error) {}, slow: int64(10 * time.Millisecond),
 	}
 	e.upstreams[u] = struct{}{}
 	return u
@@ -273,12 +275,19 @@ func (s *session) keyed(c *redis.Command) bool {
 	}
 	u := s.view.upstream // not before: it may be another one now
 	if u.mode == modeSingle {
+		if s.alone(0, c) {
+			return s.forwardAlone(0, c)
+		}
 		return s.forward(0, c)
 	}
 	if !c.ArityOK(s.request.Len()) {
 		return s.wrongArity(c)
 	}
-	return s.forward(u.locate(s.request.Arg(c.OneKey()), c), c)
+	node := u.locate(s.request.Arg(c.OneKey()), c)
+	if s.alone(node, c) {
+		return s.forwardAlone(node, c)
+	}
+	return s.forward(node, c)
 }
 
 // forward sends the request to a node's shared connection as it came.

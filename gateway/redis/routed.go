@@ -81,7 +81,7 @@ func (r *route) member(c *redis.Command) *realm {
 func (e *engine) newRouted(name string, fold bool) *upstream {
 	return &upstream{
 		engine: e, name: name, mode: modeRouted, handlers: &sharded, views: make(map[viewKey]*view), known: make(map[string]*node), meter: &meter{},
-		split: true, routes: &routes{fold: fold}, reporting: func(*node, error) {},
+		split: true, large: defaultLarge, routes: &routes{fold: fold}, reporting: func(*node, error) {},
 	}
 }
 

@@ -48,6 +48,8 @@ type session struct {
 	mute      mute
 
 	lease    *backend   // the dedicated connection, if any
+	up       *upload    // a large command on its way
+	source   *backend   // not read until this client has fetched what it has, or its reply's turn has come
 	side     []*backend // further ones, one to each shard, while a command runs on all of them
 	track    tracking
 	multi    *transaction // collected here, for several shards
@@ -179,6 +181,9 @@ func (s *session) advance() {
 		*sl = slot{}
 		s.head++
 	}
+	if s.source != nil && !s.wire.Stalled() {
+		s.drained() // a reply that waited for its turn
+	}
 	if s.full && s.inFlight() <= s.window/2 {
 		s.full = false
 		s.resume()
@@ -296,6 +301,14 @@ func (s *session) receive(b []byte) int {
 			}
 			return used
 		}
+		if s.up != nil {
+			n := s.uploadSome(b[used:])
+			if n == 0 {
+				return used
+			}
+			used += n
+			continue
+		}
 		n, err := s.request.Next(b[used:])
 		if err != nil {
 			s.gate.protocolError(s)
@@ -304,7 +317,12 @@ func (s *session) receive(b []byte) int {
 			return len(b)
 		}
 		if n == 0 {
-			s.wire.Want(s.request.Want(b[used:]))
+			if s.beginUpload(b[used:]) {
+				continue
+			}
+			if !s.held && !s.waiting {
+				s.wire.Want(s.request.Want(b[used:]))
+			}
 			return used
 		}
 		if s.request.Len() > 0 && !s.command() {
@@ -373,6 +391,13 @@ func (s *session) drop() {
 		s.lease = nil
 		b.discard("client is gone")
 	}
+	if b := s.source; b != nil {
+		s.source = nil
+		if b.state == ready && !b.dedicated {
+			b.wire.Resume() // others may wait behind what is dropped
+		}
+	}
+	s.up = nil
 	side := s.side
 	s.side = nil
 	for _, b := range side {

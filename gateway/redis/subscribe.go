@@ -27,6 +27,9 @@ func (s *session) subscribe(c *redis.Command) bool {
 	}
 	leaving := bytes.Contains([]byte(c.Name), []byte("unsub"))
 	several := s.view.upstream.mode != modeSingle
+	if several && !leaving && notified(r) {
+		return s.refuse("ERR notifications of keys are not supported over several servers: each has those of its own keys alone")
+	}
 	if leaving && s.lease == nil {
 		return s.nothingToLeave(c)
 	}
@@ -37,7 +40,7 @@ func (s *session) subscribe(c *redis.Command) bool {
 	}
 	node := 0
 	if several {
-		if node = s.pubsubNode(); family(c.Name) == 2 && r.Len() > 1 {
+		if node = pubsubNode; family(c.Name) == 2 && r.Len() > 1 {
 			n, ok := s.shardOf(c)
 			if !ok {
 				return true

@@ -24,6 +24,7 @@ type memory struct {
 	closed   bool
 	in       []byte // arrived and not consumed
 	resumed  bool
+	slow     bool // the other side takes less than it is given
 }
 
 func (m *memory) Begin() []byte { return m.out }
@@ -32,6 +33,7 @@ func (m *memory) Commit(out []byte) {
 }
 func (m *memory) Write(b []byte) { m.out = append(m.out, b...) }
 func (m *memory) Unsent() int    { return len(m.out) - m.sent }
+func (m *memory) Stalled() bool  { return m.slow && m.Unsent() > 0 }
 func (m *memory) Retain()        { m.retain = true }
 func (m *memory) Offset() int64  { return m.base + int64(len(m.out)) }
 func (m *memory) SentTo() int64  { return m.base + int64(m.sent) }
@@ -39,7 +41,7 @@ func (m *memory) Retained(from, to int64) []byte {
 	return m.out[from-m.base : to-m.base]
 }
 func (m *memory) Forget(to int64) {
-	n := min(int(to-m.base), m.sent)
+	n := max(min(int(to-m.base), m.sent), 0)
 	m.out = append([]byte(nil), m.out[n:]...) // a fresh copy: whoever kept a piece would see it
 	m.base += int64(n)
 	m.sent -= n
@@ -91,6 +93,7 @@ type world struct {
 	alarmAt time.Time
 	refuse  map[string]error
 	chunk   int
+	slow    bool // connections take less than they are given
 }
 
 // upLink is one upstream connection.
@@ -106,6 +109,7 @@ type upLink struct {
 	broken  bool
 	asking  bool
 	name    string
+	most    int // that has waited to be sent
 }
 
 // server keeps strings, and knows the few commands that the tests use.
@@ -177,7 +181,7 @@ func (w *world) connect() bool {
 		b.failed(err)
 		return true
 	}
-	l := &upLink{b: b, wire: &memory{}, server: w.servers[b.pool.node.address]}
+	l := &upLink{b: b, wire: &memory{slow: w.slow}, server: w.servers[b.pool.node.address]}
 	w.links = append(w.links, l)
 	b.connected(l.wire)
 	return true
@@ -186,6 +190,10 @@ func (w *world) connect() bool {
 // serve lets a server see some bytes.
 func (w *world) serve(l *upLink) bool {
 	b := l.wire.take(1 + w.rnd.IntN(w.chunk))
+	l.most = max(l.most, l.wire.Unsent()+len(b))
+	if s := l.b.holder; l.wire.slow && l.wire.Unsent() == 0 && s != nil {
+		s.uploadOn()
+	}
 	l.arrived = append(l.arrived, b...)
 	for len(l.arrived) > 0 {
 		n, err := l.request.Next(l.arrived)
@@ -392,10 +400,11 @@ type client struct {
 	got     []byte
 	framer  redis.Framer
 	done    int
+	most    int // that has waited to be fetched
 }
 
 func (w *world) client() *client {
-	c := &client{w: w, wire: &memory{}}
+	c := &client{w: w, wire: &memory{slow: w.slow}}
 	c.session = w.engine.newSession(c.wire, w.gate, fmt.Sprintf("127.0.0.1:%d", 40000+len(w.clients)))
 	w.clients = append(w.clients, c)
 	return c
@@ -430,7 +439,11 @@ func (c *client) step() bool {
 		c.wire.feed(nil, c.session.receive)
 		moved = true
 	}
+	c.most = max(c.most, c.wire.Unsent())
 	if b := c.wire.take(1 + c.w.rnd.IntN(c.w.chunk)); len(b) > 0 {
+		if c.wire.slow && c.wire.Unsent() == 0 {
+			c.session.drained()
+		}
 		c.got = append(c.got, b...)
 		moved = true
 	}

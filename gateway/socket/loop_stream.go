@@ -84,6 +84,9 @@ func (s *Stream) touch() {
 // Unsent is how many bytes of output the kernel has not taken.
 func (s *Stream) Unsent() int { return len(s.out) - s.sent + len(s.wire) }
 
+// Stalled tells whether the peer has been slow to take output: Drained will be called.
+func (s *Stream) Stalled() bool { return s.stalled }
+
 // Retain keeps output that was sent until Forget, so that it can be sent again elsewhere: Redis Cluster's redirections need the
 // command's bytes after all, and copying each one aside would cost every command for the sake of a few.
 func (s *Stream) Retain() { s.retain = true }
