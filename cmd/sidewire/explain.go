@@ -1,23 +1,24 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/sidewire/sidewire/gateway/config"
+	"github.com/sidewire/sidewire/gateway/database"
 	"github.com/sidewire/sidewire/sharding/plan"
 	"github.com/sidewire/sidewire/sharding/report"
 	"github.com/sidewire/sidewire/sharding/rule"
 	"github.com/sidewire/sidewire/sharding/scan"
 	"github.com/sidewire/sidewire/sharding/schema"
-	"github.com/sidewire/sidewire/sharding/value"
 )
 
 // explainFlags are the flags of explain.
@@ -52,7 +53,7 @@ func explainCommand() *cobra.Command {
 }
 
 func (f *explainFlags) explain(out, errs io.Writer, args []string) error {
-	p, err := f.planner(errs)
+	p, err := f.planner()
 	if err != nil {
 		fmt.Fprintln(errs, err)
 		return failure{exitFailed}
@@ -65,7 +66,7 @@ func (f *explainFlags) explain(out, errs io.Writer, args []string) error {
 		fmt.Fprintln(errs, err)
 		return failure{exitFailed}
 	}
-	e := p.Prepare(args[0], &sc).Explain(&plan.Input{Text: args[0][:sc.End], Vars: sc.Vars, Keys: sampleKeys{}})
+	e := p.Prepare(args[0], &sc).Explain(&plan.Input{Text: args[0][:sc.End], Vars: sc.Vars, Keys: plan.SampleKeys{}})
 	if f.json {
 		return writeJSON(out, e)
 	}
@@ -80,13 +81,6 @@ func writeJSON(out io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-// sampleKeys stands where a running sidecar would generate a key.
-type sampleKeys struct{}
-
-func (sampleKeys) NextKey(k *rule.Key) (value.Value, error) {
-	return value.NewString("generated " + k.Type), nil
-}
-
 func (f *explainFlags) report(out, errs io.Writer, p *plan.Planner) error {
 	in := io.Reader(os.Stdin)
 	if f.log != "-" {
@@ -99,7 +93,7 @@ func (f *explainFlags) report(out, errs io.Writer, p *plan.Planner) error {
 		in = file
 	}
 	r := report.New(p)
-	if err := report.Statements(in, r.Add); err != nil {
+	if err := report.Statements(in, func(sql string) { r.Add(sql) }); err != nil {
 		fmt.Fprintln(errs, err)
 		return failure{exitFailed}
 	}
@@ -109,16 +103,10 @@ func (f *explainFlags) report(out, errs io.Writer, p *plan.Planner) error {
 	return r.Write(out)
 }
 
-func (f *explainFlags) planner(errs io.Writer) (*plan.Planner, error) {
-	set, problems, err := loadRules(f.config, f.database)
+func (f *explainFlags) planner() (*plan.Planner, error) {
+	set, err := loadRules(f.config, f.database)
 	if err != nil {
 		return nil, err
-	}
-	for _, p := range problems {
-		fmt.Fprintf(errs, "%s: %s\n", f.config, p)
-	}
-	if set == nil {
-		return nil, fmt.Errorf("%s: the rules are not usable", f.config)
 	}
 	p := &plan.Planner{Rules: set}
 	if f.tables == "" {
@@ -136,52 +124,57 @@ func (f *explainFlags) planner(errs io.Writer) (*plan.Planner, error) {
 	return p, nil
 }
 
-// loadRules reads the rules of one virtual database: from a ShardingSphere file, or from a configuration's databases.
-func loadRules(file, database string) (*rule.Set, []rule.Problem, error) {
+// loadRules reads the rules of one virtual database as a running sidewire does: from a configuration's databases, or from a
+// ShardingSphere file as if one named it.
+func loadRules(file, name string) (*rule.Set, error) {
 	src, err := os.ReadFile(file)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	var doc struct {
-		DatabaseName string `yaml:"databaseName"`
-		SchemaName   string `yaml:"schemaName"`
-		Databases    []struct {
-			Name  string    `yaml:"name"`
-			File  string    `yaml:"file"`
-			Rules yaml.Node `yaml:"rules"`
-		} `yaml:"databases"`
+	n, problems := config.Parse(src)
+	if len(problems) > 0 {
+		return nil, fmt.Errorf("%s: %w", file, config.Problems(problems))
 	}
-	if err := yaml.Unmarshal(src, &doc); err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", file, err)
+	databases := field(n, database.Name)
+	if databases == nil && (field(n, "databaseName") != nil || field(n, "schemaName") != nil) {
+		whole, _ := config.Parse([]byte(fmt.Sprintf("[{name: %q, file: %q}]", cmp.Or(name, "database"), filepath.Base(file))))
+		databases = whole
 	}
-	opts := rule.Options{Now: time.Now()}
-	if doc.DatabaseName != "" || doc.SchemaName != "" {
-		set, problems := rule.Load(src, opts)
-		return set, problems, nil
+	if databases == nil || databases.Kind != yaml.SequenceNode || len(databases.Content) == 0 {
+		return nil, fmt.Errorf("%s: has no virtual database", file)
 	}
 	var names []string
-	for i, d := range doc.Databases {
-		names = append(names, d.Name)
-		if d.Name != database && (database != "" || len(doc.Databases) > 1) {
+	for i, d := range databases.Content {
+		if x := field(d, "name"); x != nil {
+			names = append(names, x.Value)
+		}
+		if chosen := name == "" && len(databases.Content) == 1 || name != "" && len(names) > 0 && names[len(names)-1] == name; !chosen {
 			continue
 		}
-		opts.Path = fmt.Sprintf("databases[%d]", i)
-		if d.File == "" {
-			opts.Path += ".rules"
-			set, problems := rule.Decode(&d.Rules, opts)
-			return set, problems, nil
+		r, problems := database.Kind("mysql").Decode(d, config.Path(database.Name).Index(i), config.SystemEnv(file))
+		if len(problems) > 0 {
+			return nil, config.Problems(problems)
 		}
-		if src, err = os.ReadFile(filepath.Join(filepath.Dir(file), d.File)); err != nil {
-			return nil, nil, err
+		return r.Value.(*database.Database).Rules, nil
+	}
+	if name == "" {
+		return nil, fmt.Errorf("%s: has several virtual databases (%s): choose one with --database", file, strings.Join(names, ", "))
+	}
+	return nil, fmt.Errorf("%s: no virtual database named %q; there are %s", file, name, strings.Join(names, ", "))
+}
+
+// field is a field of a mapping, or nil.
+func field(n *yaml.Node, name string) *yaml.Node {
+	if n != nil && n.Kind == yaml.DocumentNode && len(n.Content) > 0 {
+		n = n.Content[0]
+	}
+	if n == nil || n.Kind != yaml.MappingNode {
+		return nil
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == name {
+			return n.Content[i+1]
 		}
-		set, problems := rule.Load(src, opts)
-		return set, problems, nil
 	}
-	switch {
-	case len(names) == 0:
-		return nil, nil, fmt.Errorf("%s: has no virtual database", file)
-	case database == "":
-		return nil, nil, fmt.Errorf("%s: has several virtual databases (%s): choose one with --database", file, strings.Join(names, ", "))
-	}
-	return nil, nil, fmt.Errorf("%s: no virtual database named %q; there are %s", file, database, strings.Join(names, ", "))
+	return nil
 }

@@ -105,7 +105,7 @@ func TestImportShardingSphere(t *testing.T) {
 			t.Errorf("sidewire.yaml lacks %q:\n%s", want, text)
 		}
 	}
-	set, _, err := loadRules(filepath.Join(into, "sidewire.yaml"), "")
+	set, err := loadRules(filepath.Join(into, "sidewire.yaml"), "")
 	if err != nil || set == nil || set.Database != "shop" {
 		t.Errorf("what was written does not load: %v", err)
 	}

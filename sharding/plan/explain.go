@@ -3,6 +3,9 @@ package plan
 import (
 	"fmt"
 	"strings"
+
+	"github.com/sidewire/sidewire/sharding/rule"
+	"github.com/sidewire/sidewire/sharding/value"
 )
 
 // Explanation is what one execution of a statement would do, for people (String) and programs (JSON).
@@ -14,6 +17,14 @@ type Explanation struct {
 	Merge   []string         `json:"merge,omitempty"`
 	Local   [][]string       `json:"local,omitempty"` // an answer made here: names, then rows
 	Refusal *ExplainedError  `json:"refusal,omitempty"`
+}
+
+// SampleKeys stands, in explanations, where a running sidecar would generate a key.
+type SampleKeys struct{}
+
+// NextKey returns what a key would be, in words.
+func (SampleKeys) NextKey(k *rule.Key) (value.Value, error) {
+	return value.NewString("generated " + k.Type), nil
 }
 
 // ExplainedRoute is one statement that one data source gets.

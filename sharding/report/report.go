@@ -47,6 +47,8 @@ type Report struct {
 	Total   int            `json:"total"`
 	Fates   map[string]int `json:"fates"`
 	Entries []*Entry       `json:"entries"`
+	// Private keeps texts without their literals, and no more of them than fits a line or two.
+	Private bool `json:"-"`
 	digests map[string]*Entry
 	planner *plan.Planner
 	cache   *plan.Cache
@@ -67,16 +69,34 @@ type keys struct{}
 
 func (keys) NextKey(*rule.Key) (value.Value, error) { return value.NewInt(1), nil }
 
+// maxSample bounds a private report's texts.
+const maxSample = 512
+
+// Plan goes on with another planner: what is known of the tables has changed.
+func (r *Report) Plan(p *plan.Planner) { r.planner = p }
+
 // Add plans one statement and counts it.
-func (r *Report) Add(sql string) {
+func (r *Report) Add(sql string) Fate { return r.Execute(sql, 0, nil) }
+
+// Execute is Add for a statement under an sql_mode, with the values of its parameters.
+func (r *Report) Execute(sql string, mode scan.Mode, args []value.Value) Fate {
 	e := Entry{Sample: sql}
 	key := sql
-	if err := r.sc.Scan(sql, 0, 0); err != nil {
+	if err := r.sc.Scan(sql, 0, mode); err != nil {
 		e.Fate, e.Reason = Refused, err.Error()
 	} else {
-		key = scan.Normalize(sql, 0)
-		e.Fate, e.Shards, e.Reason, e.Way = r.judge(sql)
+		key = scan.Normalize(sql, mode)
+		e.Fate, e.Shards, e.Reason, e.Way = r.judge(sql, args)
 	}
+	if r.Private {
+		e.Sample = string(scan.AppendSanitized(nil, sql, mode, maxSample))
+		key = key[:min(len(key), 8*maxSample)]
+	}
+	r.count(key, &e)
+	return e.Fate
+}
+
+func (r *Report) count(key string, e *Entry) {
 	r.Total++
 	r.Fates[e.Fate.String()]++
 	old := r.digests[key]
@@ -85,8 +105,8 @@ func (r *Report) Add(sql string) {
 			return
 		}
 		e.Count = 1
-		r.digests[key] = &e
-		r.Entries = append(r.Entries, &e)
+		r.digests[strings.Clone(key)] = e
+		r.Entries = append(r.Entries, e)
 		return
 	}
 	old.Count++
@@ -100,9 +120,13 @@ func worse(f Fate) int {
 	return [fateCount]int{Keyed: 1, Scattered: 2, Copied: 1, Unsharded: 0, Refused: 3}[f]
 }
 
-func (r *Report) judge(sql string) (Fate, int, string, string) {
+func (r *Report) judge(sql string, args []value.Value) (Fate, int, string, string) {
+	sql = sql[:r.sc.End]
+	if r.sc.Flags&scan.Multi != 0 {
+		return Refused, 0, "several statements in one text", "send them one by one"
+	}
 	st := r.cache.Plan(r.planner, sql, &r.sc)
-	st.Bind(&plan.Input{Text: sql, Vars: r.sc.Vars, Keys: keys{}}, &r.ex)
+	st.Bind(&plan.Input{Text: sql, Vars: r.sc.Vars, Args: args, Keys: keys{}}, &r.ex)
 	switch x := r.ex.Refusal; {
 	case x != nil:
 		return Refused, 0, x.Reason, x.Way
