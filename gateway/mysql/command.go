@@ -169,9 +169,13 @@ func (s *session) query(raw, body []byte, seq byte) error {
 	if err != nil {
 		return err
 	}
+	if statement, asJSON, ok := explained(sql, s.mode); ok {
+		return s.explainOn(v, statement, asJSON, seq)
+	}
 	if v != nil {
 		return s.shardedQuery(v, sql, &e, seq)
 	}
+	s.shadow(sql, nil)
 	if e.verb == scan.Use && !e.multi && len(s.terms.databases) > 0 {
 		return s.use(sql, seq)
 	}

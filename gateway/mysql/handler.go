@@ -28,6 +28,7 @@ type handler struct {
 	metrics   metrics
 	recorder  *telemetry.Recorder
 	keys      *keygen.Source
+	shadow    *shadow
 	gathering chan struct{}   // held by a session while it takes several connections
 	life      context.Context // of work that outlives a session: cancels and resets
 	stop      context.CancelFunc
@@ -76,11 +77,13 @@ func newHandler(h host.Host, l *config.Listener, keys *keygen.Source) (*handler,
 	m.life, m.stop = context.WithCancel(context.Background())
 	m.metrics = newMetrics(h.Metrics(), l.Name)
 	m.recorder = h.Statements().Recorder(l.Name, name, describe)
+	m.shadow = newShadow(m)
 	if err := m.Update(l); err != nil {
 		w.Close()
 		return nil, err
 	}
 	h.View("mysql/"+l.Name, m.view)
+	m.idle.Go(m.shadow.run)
 	m.idle.Go(m.endIdle)
 	return m, nil
 }
@@ -125,6 +128,11 @@ func (m *handler) Update(l *config.Listener) error {
 		t.tls = conf
 	}
 	m.current.Store(t)
+	if block.Shadow != nil {
+		m.host.View("shadow/"+m.name, m.shadow.view)
+	} else {
+		m.host.View("shadow/"+m.name, nil)
+	}
 	return nil
 }
 
@@ -232,6 +240,7 @@ func (m *handler) Close() {
 	m.idle.Wait()
 	m.watcher.Close()
 	m.host.View("mysql/"+m.name, nil)
+	m.host.View("shadow/"+m.name, nil)
 }
 
 // endIdle ends sessions that said nothing for longer than the listener allows. One goroutine looks at all of them, so

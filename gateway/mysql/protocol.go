@@ -26,6 +26,7 @@ type ListenerBlock struct {
 	StatementTimeout config.Duration `yaml:"statement_timeout" doc:"End a statement that takes longer, on its server too; 0: no limit." default:"0s"`
 	MaxResult        config.Bytes    `yaml:"max_result" doc:"End an answer that is longer, after a whole row; 0: no limit." default:"0B"`
 	IdleTimeout      config.Duration `yaml:"idle_timeout" doc:"Close a session that said nothing for so long; 0: never." default:"8h"`
+	Shadow           *Shadow         `yaml:"shadow" doc:"Plan statements against a virtual database's rules as well, and report what would become of them: /views/shadow/LISTENER. They go to the cluster as before."`
 }
 
 // User is an account of a listener.
@@ -123,6 +124,12 @@ func (protocol) CheckListener(m *config.Model, l *config.Listener, at config.Pat
 		problems = append(problems, at.Problem("serves nothing: add databases or a cluster"))
 	case b.Cluster != "":
 		problems = append(problems, m.CheckClusterRef(b.Cluster, name, at.Field("cluster"))...)
+	}
+	if b.Shadow != nil {
+		if b.Cluster == "" {
+			problems = append(problems, at.Field("shadow").Problem("needs a cluster, which statements go to as before"))
+		}
+		problems = append(problems, m.CheckResourceRef(database.Name, b.Shadow.Database, at.Field("shadow").Field("database"))...)
 	}
 	for i, name := range b.Databases {
 		problems = append(problems, m.CheckResourceRef(database.Name, name, at.Field("databases").Index(i))...)

@@ -302,6 +302,9 @@ func (s *session) execute(body []byte, seq byte) error {
 		}
 		return s.executeSharded(p, x, seq)
 	}
+	if s.terms.block.Shadow != nil {
+		s.shadowExecution(p, x, named)
+	}
 	cursor := x.Flags&wire.CursorFlags != 0
 	if named != nil {
 		cursor = named.Flags&wire.CursorFlags != 0

@@ -126,7 +126,7 @@ func (v *virtual) forget() {
 func (v *virtual) learn(ctx context.Context) (*schema.Schema, error) {
 	physical := map[string]schema.Physical{}
 	for i, t := range v.db.Rules.Targets {
-		p, err := v.ask(ctx, v.place(i))
+		p, err := v.host.structure(ctx, v.place(i))
 		if err != nil {
 			return nil, err
 		}
@@ -135,8 +135,9 @@ func (v *virtual) learn(ctx context.Context) (*schema.Schema, error) {
 	return schema.Join(v.db.Rules, physical), nil
 }
 
-func (v *virtual) ask(ctx context.Context, at database.Source) (schema.Physical, error) {
-	u, _ := v.host.host.Upstream(at.Cluster).(*upstream)
+// structure asks a server for the structure of a physical database.
+func (m *handler) structure(ctx context.Context, at database.Source) (schema.Physical, error) {
+	u, _ := m.host.Upstream(at.Cluster).(*upstream)
 	if u == nil {
 		return nil, cluster.ErrClosed
 	}
