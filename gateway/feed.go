@@ -84,7 +84,7 @@ func bootstrapOptions(path string, text []byte, over Override) (xds.Options, []c
 	base.Files = []string{path}
 	over.apply(base)
 	b.Node.Id, b.Node.Cluster = base.Node.ID, base.Node.Cluster
-	return xds.Options{Node: b.Node, Servers: b.Servers, Base: base, Static: b.Static, Files: b.Files, Ignored: b.Ignored}, nil
+	return xds.Options{Node: b.Node, Servers: b.Servers, Base: base, Static: b.Static, Files: b.Files, Ignored: b.Ignored, Runtime: b.Runtime, Layers: b.Layers}, nil
 }
 
 // feedFrom starts a client in place of the one there is. The process is not ready before the first whole configuration.

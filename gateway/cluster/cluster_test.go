@@ -3,9 +3,12 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -299,6 +302,35 @@ func TestLocalZoneFirst(t *testing.T) {
 	until(t, d, "c to fail", func() bool { return !d.Endpoint("c:1").Healthy() })
 	if e, _ := d.Pick(Want{}); e.Address() != "a:1" {
 		t.Fatalf("picked %s with its own zone out", e.Address())
+	}
+}
+
+func TestPrioritiesInOrder(t *testing.T) {
+	c := conf("random", "a:1", "b:1", "c:1")
+	c.Endpoints[0].Priority, c.Endpoints[1].Priority, c.Endpoints[2].Priority = 2, 1, 1
+	d, o := start(t, c)
+	picked := func() string {
+		seen := map[string]bool{}
+		for range 50 {
+			e, err := d.Pick(Want{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen[e.Address()] = true
+		}
+		return fmt.Sprint(slices.Sorted(maps.Keys(seen)))
+	}
+	fails := func(address string) {
+		o.set(address, answer{err: errors.New("down")})
+		until(t, d, address+" to fail", func() bool { return !d.Endpoint(address).Healthy() })
+	}
+	for _, step := range []struct{ down, want string }{{"", "[b:1 c:1]"}, {"b:1", "[c:1]"}, {"c:1", "[a:1]"}, {"a:1", "[b:1 c:1]"}} {
+		if step.down != "" {
+			fails(step.down)
+		}
+		if got := picked(); got != step.want {
+			t.Errorf("after %q went down %s serve, want %s", step.down, got, step.want)
+		}
 	}
 }
 

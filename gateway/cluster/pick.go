@@ -44,6 +44,9 @@ func (c *Cluster) Pick(w Want) (*Endpoint, error) {
 			fit = whole
 		}
 	}
+	if w.Role != Primary {
+		fit = foremost(fit)
+	}
 	if conf.LocalZone && len(fit) > 1 {
 		fit = local(fit, c.deps.Zone())
 	}
@@ -129,6 +132,31 @@ func (c *Cluster) quickest(fit []*Endpoint, total uint64) *Endpoint {
 		return b
 	}
 	return a
+}
+
+// foremost keeps the endpoints of the lowest priority number.
+func foremost(fit []*Endpoint) []*Endpoint {
+	if len(fit) < 2 {
+		return fit
+	}
+	first := fit[0].Config().Priority
+	same := true
+	for _, e := range fit[1:] {
+		p := e.Config().Priority
+		same = same && p == first
+		first = min(first, p)
+	}
+	if same {
+		return fit
+	}
+	n := 0
+	for _, e := range fit {
+		if e.Config().Priority == first {
+			fit[n] = e
+			n++
+		}
+	}
+	return fit[:n]
 }
 
 // local keeps the endpoints of a zone, or all when none is there.

@@ -147,6 +147,8 @@ type ServerTLS struct {
 	// Auth is how strictly; optional is what a mesh asks for while it migrates.
 	Auth string `yaml:"client_auth" enum:"required|optional" doc:"With client_ca: whether a client without a certificate is let in; a wrong one never is." default:"required"`
 
+	ClientNames []string `yaml:"client_names" doc:"With client_ca: a client's certificate must have one of these names, such as uri:spiffe://mesh/ns/shop/*; dns:, uri:, email: or ip:, with a * at one end."`
+
 	certPEM, caPEM []byte
 }
 
@@ -218,6 +220,8 @@ type ClientTLS struct {
 	Key        Secret `yaml:"key" doc:"PEM text of its private key, usually {file: PATH}."`
 	ServerName string `yaml:"server_name" doc:"Name to verify and to send as SNI; empty: the endpoint's host."`
 	Insecure   bool   `yaml:"insecure_skip_verify" doc:"Encrypt without verifying the server."`
+	// Names are for meshes, whose certificates name workloads.
+	Names []string `yaml:"names" doc:"The server's certificate must have one of these names, instead of the host's: dns:, uri:, email: or ip:, with a * at one end."`
 
 	certPEM, caPEM []byte
 	parsed         *parsedTLS
@@ -228,6 +232,7 @@ type Endpoint struct {
 	Address  string            `yaml:"address" required:"true" json:"address"`
 	Zone     string            `yaml:"zone" json:"zone,omitempty"`
 	Weight   int               `yaml:"weight" min:"0" json:"weight,omitempty"`
+	Priority int               `yaml:"priority" min:"0" json:"priority,omitempty" doc:"Endpoints of a higher number serve only while none of a lower one is healthy. Who takes writes is found by role, whatever the number."`
 	Role     string            `yaml:"role" enum:"primary|replica" json:"role,omitempty" doc:"What it is until a probe finds out; empty: unknown."`
 	Name     string            `yaml:"name" json:"name,omitempty" doc:"The name that key hashing uses instead of the address."`
 	Metadata map[string]string `yaml:"metadata" json:"metadata,omitempty"`

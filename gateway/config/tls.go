@@ -3,6 +3,7 @@ package config
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"sync"
 )
@@ -22,6 +23,15 @@ func (t *ServerTLS) Config() (*tls.Config, error) {
 		if t.Auth == "optional" {
 			c.ClientAuth = tls.VerifyClientCertIfGiven
 		}
+	}
+	names, err := parseCertNames(t.ClientNames)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("reading client_names: %w", err)
+	case len(names) > 0 && t.ClientCA == "":
+		return nil, errors.New("client_names: needs client_ca")
+	case len(names) > 0:
+		verifyNames(c, names)
 	}
 	return c, nil
 }
@@ -68,6 +78,15 @@ func (t *ClientTLS) parse() (*tls.Config, error) {
 			return nil, fmt.Errorf("reading certificate and key: %w", err)
 		}
 		c.Certificates = []tls.Certificate{cert}
+	}
+	names, err := parseCertNames(t.Names)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("reading names: %w", err)
+	case len(names) > 0 && t.Insecure:
+		return nil, errors.New("names: cannot stand beside insecure_skip_verify")
+	case len(names) > 0:
+		verifyInsteadOfHost(c, names)
 	}
 	return c, nil
 }

@@ -136,6 +136,11 @@ func (*protocol) CheckCluster(_ *config.Model, c *config.Cluster, at config.Path
 	if b.Hashing == "slots" && b.Database != 0 {
 		problems = append(problems, at.Field("database").Problem("a Redis Cluster has only database 0"))
 	}
+	for _, e := range c.Endpoints {
+		if e.Priority != 0 {
+			problems = append(problems, at.Problem("endpoint %s has a priority; Redis servers are chosen by key and role", e.Address))
+		}
+	}
 	if b.Eject && (b.Hashing == "" || b.Hashing == "slots" || b.Hashing == "sentinel") {
 		problems = append(problems, at.Field("eject").Problem("needs hashing: ketama, maglev, modula or random"))
 	}

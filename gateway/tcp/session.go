@@ -64,7 +64,7 @@ func (t *handler) Handle(ctx context.Context, c *listener.Conn) {
 	defer t.sessions.End()
 	defer c.Close()
 	block := t.block.Load()
-	entry := telemetry.Entry{Time: c.Started, Listener: c.Listener().Name(), Protocol: name, Client: c.Client(), Target: block.Cluster, Operation: "connection"}
+	entry := telemetry.Entry{Time: c.Started, Listener: c.Listener().Name(), Protocol: name, Client: c.Client(), Target: block.choose(t.host.Rand()), Operation: "connection"}
 	err := t.relay(ctx, c, block, &entry)
 	if err != nil && !quiet(err) {
 		entry.Error = err.Error()
@@ -75,7 +75,7 @@ func (t *handler) Handle(ctx context.Context, c *listener.Conn) {
 }
 
 func (t *handler) relay(ctx context.Context, c *listener.Conn, block *ListenerBlock, entry *telemetry.Entry) error {
-	cl := t.host.Cluster(block.Cluster)
+	cl := t.host.Cluster(entry.Target)
 	if cl == nil {
 		return cluster.ErrClosed
 	}

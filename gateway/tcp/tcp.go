@@ -15,8 +15,36 @@ const name = "tcp"
 
 // ListenerBlock is the `tcp:` block of a listener.
 type ListenerBlock struct {
-	Cluster     string          `yaml:"cluster" required:"true" doc:"Where connections go."`
+	Cluster     string          `yaml:"cluster" doc:"Where connections go; or clusters."`
+	Clusters    []Share         `yaml:"clusters" doc:"Several of them, each with its share of the connections."`
 	IdleTimeout config.Duration `yaml:"idle_timeout" doc:"Close a connection on which nothing moved for so long; 0: never."`
+}
+
+// Share is a cluster's part of the connections.
+type Share struct {
+	Name   string `yaml:"name" required:"true"`
+	Weight int    `yaml:"weight" min:"0" doc:"Of the sum of all weights." default:"1"`
+}
+
+// SetDefaults fills what a file leaves out.
+func (s *Share) SetDefaults() { s.Weight = 1 }
+
+// choose is the cluster that the next connection goes to.
+func (b *ListenerBlock) choose(random uint64) string {
+	total := uint64(0)
+	for _, s := range b.Clusters {
+		total += uint64(s.Weight)
+	}
+	if total == 0 {
+		return b.Cluster
+	}
+	for n, i := random%total, 0; ; i++ {
+		if w := uint64(b.Clusters[i].Weight); n < w {
+			return b.Clusters[i].Name
+		} else {
+			n -= w
+		}
+	}
 }
 
 // ClusterBlock is the `tcp:` block of a cluster. Its presence alone says what the cluster speaks.
@@ -32,7 +60,26 @@ func (protocol) ListenerBlock() any { return &ListenerBlock{} }
 func (protocol) ClusterBlock() any  { return &ClusterBlock{} }
 
 func (protocol) CheckListener(m *config.Model, l *config.Listener, at config.Path) []config.Problem {
-	return m.CheckClusterRef(l.Block.(*ListenerBlock).Cluster, name, at.Field("cluster"))
+	b := l.Block.(*ListenerBlock)
+	switch {
+	case b.Cluster == "" && len(b.Clusters) == 0:
+		return []config.Problem{at.Field("cluster").Problem("is missing")}
+	case b.Cluster != "" && len(b.Clusters) > 0:
+		return []config.Problem{at.Field("clusters").Problem("cannot stand beside cluster")}
+	}
+	if b.Cluster != "" {
+		return m.CheckClusterRef(b.Cluster, name, at.Field("cluster"))
+	}
+	var problems []config.Problem
+	total := 0
+	for i, s := range b.Clusters {
+		problems = append(problems, m.CheckClusterRef(s.Name, name, at.Field("clusters").Index(i).Field("name"))...)
+		total += s.Weight
+	}
+	if total == 0 {
+		problems = append(problems, at.Field("clusters").Problem("all weights are 0"))
+	}
+	return problems
 }
 
 func (protocol) CheckCluster(*config.Model, *config.Cluster, config.Path) []config.Problem {

@@ -43,6 +43,9 @@ type Bootstrap struct {
 	Static  []Resource
 	Files   []FileSource
 	Ignored []string
+	// Runtime are values that the file has itself; Layers are asked for, by name.
+	Runtime map[string]any
+	Layers  []string
 }
 
 // IsBootstrap tells whether a configuration file is an Envoy bootstrap: by the fields that only that has.
@@ -85,7 +88,10 @@ func ReadBootstrap(text []byte, env *config.Env) (*Bootstrap, error) {
 		}
 		n.rest("admin", m.Admin, "address")
 	}
-	n.rest("bootstrap", &m, "node", "admin", "dynamic_resources", "static_resources")
+	n.rest("bootstrap", &m, "node", "admin", "dynamic_resources", "static_resources", "layered_runtime")
+	if err := b.runtime(m.LayeredRuntime, &n); err != nil {
+		return nil, fmt.Errorf("layered_runtime: %w", err)
+	}
 	used, err := b.dynamic(&m, env)
 	if err != nil {
 		return nil, fmt.Errorf("dynamic_resources: %w", err)
@@ -95,6 +101,33 @@ func ReadBootstrap(text []byte, env *config.Env) (*Bootstrap, error) {
 	}
 	b.Ignored = n
 	return b, nil
+}
+
+// runtime takes the layers. Percentages of faults and mirrors are what is looked up in them.
+func (b *Bootstrap) runtime(r *bootstrapv3.LayeredRuntime, n *notes) error {
+	for i, l := range r.GetLayers() {
+		switch s := l.LayerSpecifier.(type) {
+		case *bootstrapv3.RuntimeLayer_StaticLayer:
+			if len(b.Layers) > 0 {
+				return fmt.Errorf("layers[%d]: a static layer behind one that is discovered is not supported", i)
+			}
+			b.Runtime = merge(orEmpty(b.Runtime), fromStruct(s.StaticLayer))
+		case *bootstrapv3.RuntimeLayer_RtdsLayer_:
+			if path, err := pathOf(s.RtdsLayer.GetRtdsConfig()); err != nil || path != "" {
+				return fmt.Errorf("layers[%d]: only ads is supported as the source of a rtds_layer", i)
+			}
+			name := s.RtdsLayer.GetName()
+			if name == "" {
+				name = l.Name
+			}
+			b.Layers = append(b.Layers, name)
+		case *bootstrapv3.RuntimeLayer_AdminLayer_:
+			n.add("layered_runtime: admin_layer: runtime values cannot be set on the admin interface")
+		default:
+			return fmt.Errorf("layers[%d]: %T is not supported", i, s)
+		}
+	}
+	return nil
 }
 
 // dynamic finds the control planes. The clusters that lead to them are told, because they serve nobody else.

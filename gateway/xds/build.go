@@ -46,6 +46,15 @@ func (s *store) build(active *config.Snapshot) *build {
 	for _, name := range slices.Sorted(maps.Keys(s.items[ClusterType])) {
 		b.cluster(s.items[ClusterType][name])
 	}
+	for name, it := range s.items[RuntimeType] {
+		if layer, ok := it.message.(tree); ok {
+			var n notes
+			for _, key := range s.unlooked("", layer) {
+				n.add("%s: nothing depends on it", key)
+			}
+			b.notes["runtime "+name] = n
+		}
+	}
 	return b
 }
 
@@ -90,14 +99,14 @@ func (b *build) listener(it *item) {
 			b.settings[c] = l.settings
 		}
 	}
-	d := b.decode("listeners", it.name, b.made(it, l.secrets), func() tree { return l.body }, it, func(m *config.Model, d *decoded) { d.listener = m.Listeners[0] })
+	d := b.decode("listeners", it.name, b.made(it, l.needs), func() tree { return l.body }, it, func(m *config.Model, d *decoded) { d.listener = m.Listeners[0] })
 	if d != nil {
 		b.listeners[it.name] = d.listener
 	}
 }
 
 func (b *build) resource(it *item, l *reading, r ownResource) {
-	d := b.decode(r.kind, r.name, b.made(it, l.secrets), func() tree { return r.body }, it, func(m *config.Model, d *decoded) { d.resource, d.extra = m.Resources[0], m.Clusters })
+	d := b.decode(r.kind, r.name, b.made(it, l.needs), func() tree { return r.body }, it, func(m *config.Model, d *decoded) { d.resource, d.extra = m.Resources[0], m.Clusters })
 	if d == nil {
 		return
 	}
@@ -149,7 +158,7 @@ func (b *build) cluster(it *item) {
 	}
 	b.notes["cluster "+it.name] = c.notes
 	var endpoints any
-	made := b.made(it, c.secrets)
+	made := b.made(it, c.needs)
 	if c.eds != "" {
 		e := b.store.items[EndpointType][c.eds]
 		switch {
@@ -183,10 +192,10 @@ func (b *build) cluster(it *item) {
 }
 
 // made is what a resource is made of, by versions that only this process knows.
-func (b *build) made(it *item, secrets []string) string {
+func (b *build) made(it *item, n needs) string {
 	s := fmt.Sprint(it.changed, " ", it.readAt)
-	if len(secrets) > 0 {
-		s += fmt.Sprint(" secrets ", b.store.secrets)
+	if n.any() {
+		s += fmt.Sprint(" filled ", b.store.fills)
 	}
 	return s
 }

@@ -50,6 +50,9 @@ type Options struct {
 	Files []FileSource
 	// Ignored is what that file says and nobody acts on.
 	Ignored []string
+	// Runtime are values of a bootstrap file; Layers are those to ask for by RTDS.
+	Runtime map[string]any
+	Layers  []string
 	Env     func() *config.Env
 	Metrics *telemetry.Registry
 	Log     *slog.Logger
@@ -97,7 +100,7 @@ func New(o Options) (*Client, error) {
 	c.store = newStore(o.Target.Language(), o.Env, o.Now, func(typeURL string, names []string) { c.engine.Want(typeURL, names) })
 	c.engine = NewEngine(o.Node, len(o.Servers) > 0 && o.Servers[0].Delta, c.store)
 	c.files = files{from: make(map[FileSource]*kind), dirty: make(chan struct{}, 1)}
-	c.store.roots = o.Files
+	c.store.roots, c.store.runtime, c.store.layers = o.Files, o.Runtime, o.Layers
 	m := o.Metrics
 	c.connected = m.Gauge("sidewire_xds_connected", "1 while a control plane is connected.")
 	c.ignored = m.Gauge("sidewire_xds_ignored", "Filters and fields of resources that are not acted on.")

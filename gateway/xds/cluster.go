@@ -22,7 +22,7 @@ type clusterReading struct {
 	eds      string // the name of its endpoints' resource; empty: they are in body
 	edsPath  string // the file that has it; empty: the control plane
 	hashing  string // how a protocol that has keys spreads them
-	secrets  []string
+	needs    needs
 }
 
 // readCluster says what a cluster means.
@@ -58,7 +58,7 @@ func readCluster(c *clusterv3.Cluster) (*clusterReading, error) {
 	}
 	r.notes.rest("cluster", c, "name", "alt_stat_name", "type", "cluster_type", "eds_cluster_config", "load_assignment", "connect_timeout", "lb_policy", "load_balancing_policy",
 		"health_checks", "outlier_detection", "circuit_breakers", "upstream_connection_options", "common_lb_config", "transport_socket", "typed_extension_protocol_options", "metadata")
-	r.secrets = secretNames(r.body)
+	r.needs = needsOf(r.body)
 	return r, nil
 }
 
@@ -314,10 +314,6 @@ func (r *clusterReading) redisOptions(config *anypb.Any) error {
 func readEndpoints(a *endpointv3.ClusterLoadAssignment, n *notes) ([]any, error) {
 	out := []any{}
 	for i, locality := range a.GetEndpoints() {
-		if locality.Priority > 0 {
-			n.add("endpoints of priority %d are not used", locality.Priority)
-			continue
-		}
 		if err := refuseFields(locality, "load_balancer_endpoints", "leds_cluster_locality_config"); err != nil {
 			return nil, fmt.Errorf("endpoints[%d]: %w", i, err)
 		}
@@ -339,6 +335,9 @@ func readEndpoints(a *endpointv3.ClusterLoadAssignment, n *notes) ([]any, error)
 			one := tree{"address": address}
 			if zone := locality.GetLocality().GetZone(); zone != "" {
 				one["zone"] = zone
+			}
+			if locality.Priority > 0 {
+				one["priority"] = int64(locality.Priority)
 			}
 			if w := e.LoadBalancingWeight; w != nil {
 				one["weight"] = int64(w.Value)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -17,8 +18,14 @@ import (
 // tree is what a message means, as the configuration file would say it.
 type tree = map[string]any
 
-// hole stands in a tree for a part of a secret that SDS delivers.
-type hole struct{ secret, part string }
+// hole stands in a tree for a part of a secret that SDS delivers, or a file does.
+type hole struct{ secret, part, file string }
+
+// share stands in a tree for a percentage that runtime layers may change.
+type share struct {
+	key     string
+	percent float64
+}
 
 // The parts of a secret.
 const (
@@ -195,7 +202,7 @@ func merge(base, over tree) tree {
 	return base
 }
 
-// walk calls f for every value inside v; what f returns takes its place.
+// walk calls f for every value inside v; what f returns takes its place, but for what is YAML still, which f only sees.
 func walk(v any, f func(any) any) any {
 	switch v := v.(type) {
 	case tree:
@@ -206,26 +213,66 @@ func walk(v any, f func(any) any) any {
 		for i, e := range v {
 			v[i] = walk(e, f)
 		}
+	case *yaml.Node:
+		for _, e := range v.Content {
+			walk(e, f)
+		}
 	}
 	return f(v)
 }
 
-// secretNames are the secrets that a tree names: by holes, and by {secret: NAME}.
-func secretNames(v any) []string {
-	var names []string
-	walk(v, func(e any) any {
-		switch e := e.(type) {
-		case hole:
-			names = append(names, e.secret)
-		case tree:
-			if name, ok := e["secret"].(string); ok && len(e) == 1 {
-				names = append(names, name)
+// needs is what a tree is filled with before it is decoded.
+type needs struct {
+	secrets []string          // asked for by SDS
+	files   map[string]string // secrets that files have, by name
+	runtime bool              // percentages
+}
+
+func (n needs) any() bool { return len(n.secrets) > 0 || len(n.files) > 0 || n.runtime }
+
+// needsOf finds the secrets that trees name, by holes and by {secret: NAME}, and percentages.
+func needsOf(trees ...tree) needs {
+	var n needs
+	for _, t := range trees {
+		walk(t, func(e any) any {
+			switch e := e.(type) {
+			case hole:
+				if e.file == "" {
+					n.secrets = append(n.secrets, e.secret)
+					break
+				}
+				if n.files == nil {
+					n.files = make(map[string]string)
+				}
+				n.files[e.secret] = e.file
+			case share:
+				n.runtime = true
+			default:
+				if name := genericName(e); name != "" {
+					n.secrets = append(n.secrets, name)
+				}
 			}
+			return e
+		})
+	}
+	slices.Sort(n.secrets)
+	n.secrets = slices.Compact(n.secrets)
+	return n
+}
+
+// genericName is NAME of {secret: NAME}, plain or as YAML; empty when v is something else.
+func genericName(v any) string {
+	switch v := v.(type) {
+	case tree:
+		if name, ok := v["secret"].(string); ok && len(v) == 1 {
+			return name
 		}
-		return e
-	})
-	slices.Sort(names)
-	return slices.Compact(names)
+	case *yaml.Node:
+		if v.Kind == yaml.MappingNode && len(v.Content) == 2 && v.Content[0].Value == "secret" && v.Content[1].Kind == yaml.ScalarNode {
+			return v.Content[1].Value
+		}
+	}
+	return ""
 }
 
 // typeName is a type URL without its host.

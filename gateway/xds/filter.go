@@ -12,7 +12,6 @@ import (
 	mysqlv3 "github.com/envoyproxy/go-control-plane/contrib/envoy/extensions/filters/network/mysql_proxy/v3"
 	postgresv3 "github.com/envoyproxy/go-control-plane/contrib/envoy/extensions/filters/network/postgres_proxy/v3alpha"
 	limitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/connection_limit/v3"
-	redisv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/redis_proxy/v3"
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -132,10 +131,17 @@ func (c *chain) tcp(config *anypb.Any) error {
 		block["cluster"] = s.Cluster
 	case *tcpv3.TcpProxy_WeightedClusters:
 		all := s.WeightedClusters.GetClusters()
-		if len(all) != 1 {
-			return fmt.Errorf("weighted_clusters: %d clusters; only one is supported", len(all))
+		var shares []any
+		for i, w := range all {
+			if err := refuse(fmt.Sprintf("weighted_clusters.clusters[%d]", i), w, "name", "weight"); err != nil {
+				return err
+			}
+			shares = append(shares, tree{"name": w.Name, "weight": int64(w.Weight)})
 		}
-		block["cluster"] = all[0].Name
+		if len(shares) == 0 {
+			return errors.New("weighted_clusters: is empty")
+		}
+		block["clusters"] = shares
 	default:
 		return errors.New("names no cluster")
 	}
@@ -146,68 +152,14 @@ func (c *chain) tcp(config *anypb.Any) error {
 		return err
 	}
 	c.notes.rest("tcp_proxy", &m, "cluster", "weighted_clusters", "stat_prefix", "idle_timeout")
-	c.ends("tcp", block)
-	return nil
-}
-
-// redis ends a chain that speaks Redis, as far as the Redis room goes.
-func (c *chain) redis(config *anypb.Any) error {
-	var m redisv3.RedisProxy
-	if err := config.UnmarshalTo(&m); err != nil {
-		return err
+	var clusters []string
+	for _, w := range m.GetWeightedClusters().GetClusters() {
+		clusters = append(clusters, w.Name)
 	}
-	if err := refuseFields(&m, "faults", "external_auth_provider"); err != nil {
-		return err
+	if m.GetCluster() != "" {
+		clusters = append(clusters, m.GetCluster())
 	}
-	block := tree{}
-	routes := m.PrefixRoutes
-	if len(routes.GetRoutes()) > 0 || routes.GetCatchAllRoute() == nil {
-		return errors.New("prefix_routes: only a catch_all_route is supported")
-	}
-	if err := refuse("catch_all_route", routes.CatchAllRoute, "cluster"); err != nil {
-		return err
-	}
-	block["cluster"] = routes.CatchAllRoute.Cluster
-	var passwords []any
-	//lint:ignore SA1019 the old field is still sent
-	for _, d := range append(m.DownstreamAuthPasswords, m.DownstreamAuthPassword) {
-		if d == nil {
-			continue
-		}
-		p, err := secretOf("downstream_auth_passwords", d)
-		if err != nil {
-			return err
-		}
-		passwords = append(passwords, p)
-	}
-	if len(passwords) > 1 {
-		return errors.New("downstream_auth_passwords: more than one password is not supported")
-	}
-	if len(passwords) == 1 {
-		user := any("default")
-		if m.DownstreamAuthUsername != nil {
-			var err error
-			if user, err = secretOf("downstream_auth_username", m.DownstreamAuthUsername); err != nil {
-				return err
-			}
-		}
-		block["users"] = []any{tree{"name": user, "password": passwords[0]}}
-	}
-	if p := m.Settings.GetReadPolicy(); p != redisv3.RedisProxy_ConnPoolSettings_MASTER {
-		return fmt.Errorf("settings.read_policy: %s is not supported yet", enumName(p))
-	}
-	c.notes.rest("redis_proxy", &m, "stat_prefix", "settings", "prefix_routes", "downstream_auth_password", "downstream_auth_passwords", "downstream_auth_username")
-	c.settings = tree{}
-	if !m.Settings.GetEnableHashtagging() {
-		c.settings["hash_tag"] = ""
-	}
-	if m.Settings != nil {
-		if err := putDuration(c.settings, "timeout", m.Settings.OpTimeout); err != nil {
-			return err
-		}
-		c.notes.rest("redis_proxy settings", m.Settings, "op_timeout", "enable_redirection", "enable_hashtagging")
-	}
-	c.ends("redis", block)
+	c.ends("tcp", block, clusters...)
 	return nil
 }
 
@@ -223,9 +175,9 @@ func (c *chain) limit(config *anypb.Any) error {
 	return nil
 }
 
-func (c *chain) ends(protocol string, block tree) {
+func (c *chain) ends(protocol string, block tree, clusters ...string) {
 	c.ended, c.protocol = true, protocol
-	c.clusters = append(c.clusters, fmt.Sprint(block["cluster"]))
+	c.clusters = append(c.clusters, clusters...)
 	c.body[protocol] = block
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	proxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/proxy_protocol/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
@@ -15,7 +16,7 @@ type reading struct {
 	body    tree
 	notes   notes
 	missing []string // extension configs that are needed and not there
-	secrets []string // that it and what it brings along name
+	needs   needs    // of it and of what it brings along
 	// Of a listener: the clusters that its Envoy filters name, and the protocol spoken to them.
 	protocol string
 	clusters []string
@@ -59,18 +60,20 @@ func readListener(l *listenerv3.Listener, ext extensions) (*reading, error) {
 		return nil, errors.New("filter_chains: is empty")
 	case len(chains) > 1:
 		return nil, fmt.Errorf("filter_chains: %d chains; choosing between chains is not supported", len(chains))
-	case chains[0].FilterChainMatch != nil && len(unread(chains[0].FilterChainMatch)) > 0:
-		return nil, fmt.Errorf("filter_chain_match: %s is not supported", strings.Join(unread(chains[0].FilterChainMatch), ", "))
+	}
+	if err := chainMatch(l, chains[0], r); err != nil {
+		return nil, fmt.Errorf("filter_chain_match: %w", err)
 	}
 	r.notes.rest("listener", l, "name", "address", "bind_to_port", "use_original_dst", "transparent", "listener_filters", "filter_chains", "default_filter_chain",
 		"traffic_direction", "stat_prefix", "metadata")
 	if err := readChain(chains[0], r, ext); err != nil {
 		return nil, err
 	}
-	r.secrets = secretNames(r.body)
+	all := []tree{r.body}
 	for _, own := range r.resources {
-		r.secrets = append(r.secrets, secretNames(own.body)...)
+		all = append(all, own.body)
 	}
+	r.needs = needsOf(all...)
 	return r, nil
 }
 
@@ -81,9 +84,47 @@ func listenerFilters(l *listenerv3.Listener, r *reading) error {
 		case "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector", "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector",
 			"envoy.extensions.filters.listener.postgres_inspector.v3alpha.PostgresInspector":
 			r.notes.add("listener filter %s is not needed: protocols are declared, not guessed", f.Name)
+		case "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol":
+			var m proxyv3.ProxyProtocol
+			if err := f.GetTypedConfig().UnmarshalTo(&m); err != nil {
+				return fmt.Errorf("listener_filters: %s: %w", f.Name, err)
+			}
+			if err := refuseFields(&m, "allow_requests_without_proxy_protocol", "disallowed_versions"); err != nil {
+				return fmt.Errorf("listener_filters: %s: %w", f.Name, err)
+			}
+			r.notes.rest("proxy_protocol", &m, "stat_prefix")
+			r.body["proxy_protocol"] = tree{"trusted": []any{"0.0.0.0/0", "::/0"}} // every peer must send a header, and is believed
 		default:
 			return fmt.Errorf("listener_filters: %s (%s) is not supported", f.Name, typeName(f.GetTypedConfig().GetTypeUrl()))
 		}
+	}
+	return nil
+}
+
+// chainMatch takes what a listener with one chain may ask of its connections: whoever does not match is not served, which
+// networks say as well. The port is the one that is bound.
+func chainMatch(l *listenerv3.Listener, c *listenerv3.FilterChain, r *reading) error {
+	m := c.FilterChainMatch
+	if m == nil || c == l.DefaultFilterChain {
+		return nil
+	}
+	if more := unread(m, "destination_port", "source_prefix_ranges", "transport_protocol"); len(more) > 0 {
+		return fmt.Errorf("%s is not supported", strings.Join(more, ", "))
+	}
+	if port := m.DestinationPort; port != nil && port.Value != l.Address.GetSocketAddress().GetPortValue() {
+		return fmt.Errorf("destination_port: %d is not the port that is bound; traffic interception is not supported", port.Value)
+	}
+	switch want := m.TransportProtocol; {
+	case want == "" || want == "raw_buffer" && c.TransportSocket == nil || want == "tls" && c.TransportSocket != nil:
+	default:
+		return fmt.Errorf("transport_protocol: %q does not fit the chain's transport_socket; protocols are declared, not guessed", want)
+	}
+	var allow []any
+	for _, p := range m.SourcePrefixRanges {
+		allow = append(allow, fmt.Sprintf("%s/%d", p.AddressPrefix, p.GetPrefixLen().GetValue()))
+	}
+	if len(allow) > 0 {
+		r.body["allow"] = allow
 	}
 	return nil
 }

@@ -89,7 +89,14 @@ func read(t *testing.T, command, message string) string {
 	}
 	walk(body, func(v any) any {
 		if h, ok := v.(hole); ok {
-			return fmt.Sprintf("(%s of %s)", h.part, h.secret)
+			from := ""
+			if h.file != "" {
+				from = " in " + h.file
+			}
+			return fmt.Sprintf("(%s of %s%s)", h.part, h.secret, from)
+		}
+		if s, ok := v.(share); ok {
+			return fmt.Sprintf("(%s, or %v)", s.key, s.percent)
 		}
 		return v
 	})

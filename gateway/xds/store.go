@@ -57,10 +57,13 @@ type store struct {
 	items   map[string]map[string]*item // by type URL
 	counter uint64
 	extends uint64 // counts changes of extension configs
-	secrets uint64 // counts changes of secrets
+	fills   uint64 // counts changes of secrets and of runtime layers
 	dirty   bool   // something changed since the last build
 	decoded map[string]*decoded
 	roots   []FileSource        // of the bootstrap file
+	runtime tree                // values that the bootstrap file has itself
+	layers  []string            // of runtime, which are asked for; later ones decide
+	looked  map[string]bool     // runtime keys that something depends on
 	files   map[FileSource]bool // roots, and those that resources name
 }
 
@@ -76,7 +79,7 @@ type decoded struct {
 }
 
 func newStore(language config.Language, env func() *config.Env, now func() time.Time, want func(string, []string)) *store {
-	s := &store{language: language, env: env, now: now, want: want, items: make(map[string]map[string]*item), decoded: make(map[string]*decoded)}
+	s := &store{language: language, env: env, now: now, want: want, items: make(map[string]map[string]*item), decoded: make(map[string]*decoded), looked: make(map[string]bool)}
 	for _, url := range order {
 		s.items[url] = make(map[string]*item)
 	}
@@ -140,8 +143,8 @@ func (s *store) count(typeURL string) {
 	switch typeURL {
 	case ExtensionType:
 		s.extends++
-	case SecretType:
-		s.secrets++
+	case SecretType, RuntimeType:
+		s.fills++
 	}
 }
 
@@ -236,6 +239,13 @@ func (s *store) subscribe() {
 	for _, f := range s.roots {
 		s.files[f] = true
 	}
+	var brought []string
+	bring := func(n needs) {
+		for name, path := range n.files {
+			s.files[FileSource{SecretType, path}] = true
+			brought = append(brought, name)
+		}
+	}
 	for _, it := range s.items[ClusterType] {
 		if c, _ := s.readCluster(it); c != nil {
 			switch {
@@ -245,7 +255,8 @@ func (s *store) subscribe() {
 			case c.eds != "":
 				eds = append(eds, c.eds)
 			}
-			sds = append(sds, c.secrets...)
+			sds = append(sds, c.needs.secrets...)
+			bring(c.needs)
 		}
 	}
 	for _, it := range s.items[ListenerType] {
@@ -255,12 +266,14 @@ func (s *store) subscribe() {
 		}
 		ecds = append(ecds, discovered(m)...)
 		if l, _ := s.readListener(it); l != nil {
-			sds = append(sds, l.secrets...)
+			sds = append(sds, l.needs.secrets...)
+			bring(l.needs)
 		}
 	}
 	s.wanted(EndpointType, eds, filed)
-	s.wanted(SecretType, sds, nil)
+	s.wanted(SecretType, sds, brought)
 	s.wanted(ExtensionType, ecds, nil)
+	s.wanted(RuntimeType, slices.Clone(s.layers), nil)
 }
 
 // same reports whether a resource is the one that is here already.
@@ -322,14 +335,78 @@ func (s *store) fill(t tree) (filled tree, generic tree, missing []string) {
 		switch v := v.(type) {
 		case hole:
 			return part(v.secret, v.part)
-		case tree:
-			if name, ok := v["secret"].(string); ok && len(v) == 1 {
-				generic[name] = part(name, partGeneric)
-			}
+		case share:
+			return s.percent(v)
+		}
+		if name := genericName(v); name != "" {
+			generic[name] = part(name, partGeneric)
 		}
 		return v
 	}).(tree)
 	return filled, generic, missing
+}
+
+// percent is what the runtime says of a percentage, or what the message says. A number is a percentage; a mapping is a fraction,
+// as Envoy's FractionalPercent.
+func (s *store) percent(v share) any {
+	s.looked[v.key] = true
+	value := lookUp(s.runtime, v.key)
+	for _, name := range s.layers {
+		if it := s.items[RuntimeType][name]; it != nil {
+			if layer, ok := it.message.(tree); ok {
+				if over := lookUp(layer, v.key); over != nil {
+					value = over
+				}
+			}
+		}
+	}
+	switch value := value.(type) {
+	case int64:
+		return min(max(float64(value), 0), 100)
+	case float64:
+		return min(max(value, 0), 100)
+	case tree:
+		n, _ := value["numerator"].(int64)
+		of, ok := map[any]float64{nil: 100, "HUNDRED": 100, "TEN_THOUSAND": 1e4, "MILLION": 1e6}[value["denominator"]]
+		if ok {
+			return min(max(float64(n)*100/of, 0), 100)
+		}
+	}
+	return v.percent
+}
+
+// unlooked are the keys of a runtime layer that nothing here depends on.
+func (s *store) unlooked(prefix string, layer tree) (keys []string) {
+	for key, v := range layer {
+		key = prefix + key
+		if inner, ok := v.(tree); ok && !s.looked[key] {
+			keys = append(keys, s.unlooked(key+".", inner)...)
+		} else if !s.looked[key] {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// lookUp finds a.b as the key "a.b" or as b inside a, as runtime layers may have it.
+func lookUp(t tree, key string) any {
+	if key == "" {
+		return nil
+	}
+	if v, ok := t[key]; ok {
+		return v
+	}
+	for i := range key {
+		if key[i] == '.' {
+			if inner, ok := t[key[:i]].(tree); ok {
+				if v := lookUp(inner, key[i+1:]); v != nil {
+					return v
+				}
+			}
+		}
+	}
+	return nil
 }
 
 func clone(v tree) tree {

@@ -3,9 +3,11 @@ package xds
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 )
@@ -33,6 +35,10 @@ func serverTLS(s *corev3.TransportSocket, n *notes) (tree, error) {
 		return nil, errors.New("transport_socket: names no certificate")
 	}
 	move(out, "ca", "client_ca")
+	move(out, "names", "client_names")
+	if out["client_names"] != nil && out["client_ca"] == nil {
+		return nil, errors.New("transport_socket: matching names needs a trusted_ca")
+	}
 	if c.GetRequireClientCertificate().GetValue() {
 		if out["client_ca"] == nil {
 			return nil, errors.New("transport_socket: require_client_certificate needs a trusted_ca")
@@ -64,6 +70,9 @@ func clientTLS(s *corev3.TransportSocket, n *notes) (tree, error) {
 		// Envoy verifies nothing without a validation context. So it is done, and said.
 		out["insecure_skip_verify"] = true
 		n.add("transport_socket: the server is not verified, because no trusted_ca is given")
+		if out["names"] != nil {
+			return nil, errors.New("transport_socket: matching names needs a trusted_ca")
+		}
 	}
 	n.rest("transport_socket", &c, "common_tls_context", "sni")
 	return out, nil
@@ -94,10 +103,11 @@ func commonTLS(c *tlsv3.CommonTlsContext, n *notes) (tree, error) {
 		return nil, errors.New("more than one certificate is not supported")
 	}
 	if len(sds) == 1 {
-		if err := onlyADS(sds[0]); err != nil {
+		path, err := secretPath(sds[0])
+		if err != nil {
 			return nil, err
 		}
-		out["cert"], out["key"] = hole{sds[0].Name, partChain}, hole{sds[0].Name, partKey}
+		out["cert"], out["key"] = hole{sds[0].Name, partChain, path}, hole{sds[0].Name, partKey, path}
 	}
 	if len(certs) == 1 {
 		chain, key, err := certificateOf(certs[0])
@@ -112,19 +122,17 @@ func commonTLS(c *tlsv3.CommonTlsContext, n *notes) (tree, error) {
 			return nil, err
 		}
 	case *tlsv3.CommonTlsContext_ValidationContextSdsSecretConfig:
-		if err := onlyADS(v.ValidationContextSdsSecretConfig); err != nil {
+		if err := discoveredCA(out, v.ValidationContextSdsSecretConfig); err != nil {
 			return nil, err
 		}
-		out["ca"] = hole{v.ValidationContextSdsSecretConfig.Name, partCA}
 	case *tlsv3.CommonTlsContext_CombinedValidationContext:
 		if err := validation(out, v.CombinedValidationContext.DefaultValidationContext, n); err != nil {
 			return nil, err
 		}
 		if s := v.CombinedValidationContext.ValidationContextSdsSecretConfig; s != nil {
-			if err := onlyADS(s); err != nil {
+			if err := discoveredCA(out, s); err != nil {
 				return nil, err
 			}
-			out["ca"] = hole{s.Name, partCA}
 		}
 	case nil:
 	default:
@@ -134,11 +142,21 @@ func commonTLS(c *tlsv3.CommonTlsContext, n *notes) (tree, error) {
 	return out, nil
 }
 
-// onlyADS refuses secrets that another server than the one stream would deliver.
-func onlyADS(s *tlsv3.SdsSecretConfig) error {
-	if s.GetSdsConfig() != nil && s.GetSdsConfig().GetAds() == nil && s.GetSdsConfig().GetSelf() == nil {
-		return fmt.Errorf("secret %q: only ads is supported as its source", s.GetName())
+// secretPath is the file that has a secret; empty when the control plane has. Others would need a stream of their own.
+func secretPath(s *tlsv3.SdsSecretConfig) (string, error) {
+	path, err := pathOf(s.GetSdsConfig())
+	if err != nil {
+		return "", fmt.Errorf("secret %q: %w", s.GetName(), err)
 	}
+	return path, nil
+}
+
+func discoveredCA(out tree, s *tlsv3.SdsSecretConfig) error {
+	path, err := secretPath(s)
+	if err != nil {
+		return err
+	}
+	out["ca"] = hole{s.GetName(), partCA, path}
 	return nil
 }
 
@@ -158,8 +176,34 @@ func validation(out tree, v *tlsv3.CertificateValidationContext, n *notes) error
 	if v == nil {
 		return nil
 	}
-	if err := refuse("validation_context", v, "trusted_ca", "watched_directory", "system_root_certs"); err != nil {
+	//lint:ignore SA1019 the old field is still sent
+	plain := v.MatchSubjectAltNames
+	if err := refuse("validation_context", v, "trusted_ca", "watched_directory", "system_root_certs", "match_typed_subject_alt_names", "match_subject_alt_names"); err != nil {
 		return err
+	}
+	var names []any
+	for i, m := range v.MatchTypedSubjectAltNames {
+		kind, ok := nameKinds[m.SanType]
+		if !ok {
+			return fmt.Errorf("match_typed_subject_alt_names[%d]: san_type %s is not supported", i, enumName(m.SanType))
+		}
+		name, err := nameOfMatcher(m.Matcher)
+		if err != nil {
+			return fmt.Errorf("match_typed_subject_alt_names[%d]: %w", i, err)
+		}
+		names = append(names, kind+name)
+	}
+	for i, m := range plain { // of any kind
+		name, err := nameOfMatcher(m)
+		if err != nil {
+			return fmt.Errorf("match_subject_alt_names[%d]: %w", i, err)
+		}
+		for _, kind := range []string{"dns:", "uri:", "email:", "ip:"} {
+			names = append(names, kind+name)
+		}
+	}
+	if len(names) > 0 {
+		out["names"] = names
 	}
 	if v.TrustedCa == nil {
 		return nil
@@ -170,6 +214,30 @@ func validation(out tree, v *tlsv3.CertificateValidationContext, n *notes) error
 	}
 	out["ca"] = ca
 	return nil
+}
+
+var nameKinds = map[tlsv3.SubjectAltNameMatcher_SanType]string{
+	tlsv3.SubjectAltNameMatcher_DNS: "dns:", tlsv3.SubjectAltNameMatcher_URI: "uri:",
+	tlsv3.SubjectAltNameMatcher_EMAIL: "email:", tlsv3.SubjectAltNameMatcher_IP_ADDRESS: "ip:",
+}
+
+// nameOfMatcher is a matcher as the file's names have it.
+func nameOfMatcher(m *matcherv3.StringMatcher) (string, error) {
+	name := ""
+	switch p := m.GetMatchPattern().(type) {
+	case *matcherv3.StringMatcher_Exact:
+		name = p.Exact
+	case *matcherv3.StringMatcher_Prefix:
+		name = p.Prefix + "*"
+	case *matcherv3.StringMatcher_Suffix:
+		name = "*" + p.Suffix
+	default:
+		return "", errors.New("only exact, prefix and suffix are supported")
+	}
+	if strings.Count(name, "*") > 1 || (strings.Contains(name, "*") && m.GetExact() != "") {
+		return "", fmt.Errorf("%q has a * in it, which names would read otherwise", name)
+	}
+	return name, refuse("matcher", m, "exact", "prefix", "suffix")
 }
 
 // secretParts are what holes are filled with. A key may be {file: ...} or {env: ...}.
@@ -188,6 +256,9 @@ func secretParts(s *tlsv3.Secret, n *notes) (map[string]any, error) {
 		}
 		if out["ca"] == nil {
 			return nil, errors.New("validation_context: trusted_ca is missing")
+		}
+		if out["names"] != nil {
+			return nil, errors.New("validation_context: names are matched where the transport socket says so, not in a secret")
 		}
 		return map[string]any{partCA: out["ca"]}, nil
 	case *tlsv3.Secret_GenericSecret:
