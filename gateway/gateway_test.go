@@ -308,7 +308,7 @@ func TestAddressesOfOnePort(t *testing.T) {
 	_, port, _ := net.SplitHostPort(free.Addr().String())
 	free.Close()
 	text := func(host string) string {
-		return strings.Replace(relay(server), "127.0.0.1:0", host+":"+port, 1) + "drain: {timeout: 5s}\n"
+		return strings.Replace(relay(server), "127.0.0.1:0", host+":"+port, 1) + "drain: {timeout: 60s}\n"
 	}
 	g := start(t)
 	mustApply(t, g, text("127.0.0.1"))
@@ -317,7 +317,7 @@ func TestAddressesOfOnePort(t *testing.T) {
 	var stop atomic.Bool
 	var asking sync.WaitGroup
 	asking.Go(func() {
-		for !stop.Load() {
+		for ; !stop.Load(); time.Sleep(time.Millisecond) {
 			c, err := net.DialTimeout("tcp", "127.0.0.1:"+port, patience)
 			switch {
 			case err == nil:

@@ -2,13 +2,11 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/sidewire/sidewire/gateway/config"
 	"github.com/sidewire/sidewire/gateway/host"
@@ -73,12 +71,8 @@ func (t *transition) bind() (problems []config.Problem) {
 	return problems
 }
 
-// open binds a new address. Where only sockets that leave with this configuration are in the way, it is bound beside them.
+// open binds a new address. Where sockets that leave with this configuration may be in the way, it is bound beside them.
 func (t *transition) open(p *place, leaving map[string]*bound) (net.Listener, error) {
-	socket, err := listener.Bind(p.config.Address, p.config.Unix)
-	if !errors.Is(err, syscall.EADDRINUSE) {
-		return socket, err
-	}
 	var beside []*listener.Listener
 	for _, b := range leaving {
 		for _, x := range b.sockets() {
@@ -87,16 +81,14 @@ func (t *transition) open(p *place, leaving map[string]*bound) (net.Listener, er
 			}
 		}
 	}
-	if len(beside) == 0 {
-		return nil, err
+	if len(beside) > 0 {
+		if socket, done, err := listener.BindBeside(p.config.Address, beside); err == nil {
+			t.undoing(done)
+			t.after = append(t.after, done)
+			return socket, nil
+		}
 	}
-	socket, done, failed := listener.BindBeside(p.config.Address, beside)
-	if failed != nil {
-		return nil, err // whoever holds the port is told by the first error
-	}
-	t.undoing(done)
-	t.after = append(t.after, done)
-	return socket, nil
+	return listener.Bind(p.config.Address, p.config.Unix)
 }
 
 // listen makes the handlers of new addresses and of those that changed their protocol.

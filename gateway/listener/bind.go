@@ -65,10 +65,10 @@ func BindBeside(address string, others []*Listener) (l net.Listener, done func()
 	return l, done, nil
 }
 
-// Overlaps reports whether two addresses name the same port, so that one cannot be bound while the other is.
+// Overlaps reports whether two addresses name the same TCP port, so that one may not be bound while the other is.
 func Overlaps(a, b string) bool {
 	if strings.HasPrefix(a, "unix:") || strings.HasPrefix(b, "unix:") {
-		return a == b
+		return false
 	}
 	_, one, err := net.SplitHostPort(a)
 	_, other, fault := net.SplitHostPort(b)
