@@ -46,6 +46,7 @@ type backend struct {
 
 	database  string      // the server's current one
 	status    wire.Status // as the last answer to sidewire itself said
+	told      string      // the transaction that it told of
 	settings  *settings   // what was set on it since it was opened
 	names     string      // what SET NAMES gives it back its first character set
 	statement statements
@@ -203,6 +204,7 @@ func (b *backend) command(cmd wire.Command, text string) (columns []string, rows
 	var r wire.Reply
 	r.Begin(cmd, b.caps, 1)
 	r.Each = true
+	b.told = ""
 	var failed *wire.Error
 	for !r.Done() {
 		ev, err := b.next(&r)
@@ -216,6 +218,8 @@ func (b *backend) command(cmd wire.Command, text string) (columns []string, rows
 				columns = append(columns, string(c.Name))
 			case wire.EventRow:
 				rows, err = appendRow(rows, &r)
+			case wire.EventOK:
+				b.told, err = gtidOf(r.Packet, b.caps)
 			case wire.EventErr:
 				failed, err = wire.DecodeErr(r.Packet)
 			}

@@ -391,12 +391,7 @@ func (s *session) succeeded(b *backend, e *effect) {
 	if r.Results > 0 { // the answer to a prepare says nothing of it
 		s.status, s.warnings = r.Status, r.Warnings
 	}
-	if e.class == scan.Write && a.affected > 0 && a.gtid == "" && !s.status.Has(wire.StatusInTransaction) && !e.multi && e.verb != scan.Call && e.verb != scan.Execute && e.verb != scan.Do {
-		// A temporary table's rows are in no log. On a server that has told of transactions before, no word means no transaction.
-		if len(s.temporary) == 0 || !b.pool.up.written.told() {
-			b.pool.up.unseen("")
-		}
-	}
+	s.unlogged(b, e)
 	if a.insertID != 0 {
 		s.insertID, b.insertID = a.insertID, a.insertID
 	}

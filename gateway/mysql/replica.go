@@ -221,20 +221,67 @@ func (w *written) worth(e *cluster.Endpoint, p position, now time.Time) bool {
 	return !now.Before(w.late[e]) || p.within(w.has[e])
 }
 
-// wrote notes what an answer says of the transaction that it ended, before the client learns of it: from then on a read
-// anywhere in this process may expect to see it.
-func (s *session) wrote(b *backend) {
-	a := &s.answer
-	if a.gtid == "" {
+// wrote notes the transaction that an answer told of, before the client learns of it: from then on a read anywhere in this process may
+// expect to see it.
+func (s *session) wrote(b *backend, gtid string) {
+	if gtid == "" {
 		return
 	}
-	p, ok := parsePosition(a.gtid, b.mariaDB)
+	u := b.pool.up
+	p, ok := parsePosition(gtid, b.mariaDB)
 	if !ok {
-		b.pool.up.unseen(a.gtid)
+		u.unseen(gtid)
 		return
 	}
-	s.written = s.written.join(p)
-	b.pool.up.written.saw(p)
+	if s.written == nil {
+		s.written = map[*upstream]position{}
+	}
+	s.written[u] = s.written[u].join(p)
+	u.written.saw(p)
+}
+
+// gtidOf is the transaction that an OK tells of; empty: none.
+func gtidOf(p []byte, caps wire.Capability) (string, error) {
+	ok, err := wire.DecodeOK(p, caps)
+	if err != nil || !ok.Status.Has(wire.StatusSessionChanged) {
+		return "", err
+	}
+	var a answer
+	err = a.track(&ok, false)
+	return a.gtid, err
+}
+
+// unloggedOn is unlogged for a connection to a shard: gtid is what its answer told of, changed that rows changed.
+func (s *session) unloggedOn(h *hold, gtid string, changed bool) {
+	h.wrote = h.wrote || changed
+	if gtid != "" {
+		h.wrote = false
+	} else if h.wrote && !h.open {
+		h.wrote = false
+		h.b.pool.up.unseen("")
+	}
+}
+
+// unlogged looks for a write of which the server told nothing: an answer's, or a transaction's when it ends.
+func (s *session) unlogged(b *backend, e *effect) {
+	a := &s.answer
+	u := b.pool.up
+	open := s.status.Has(wire.StatusInTransaction)
+	opaque := e.multi || e.verb == scan.Call || e.verb == scan.Execute || e.verb == scan.Do
+	switch {
+	case a.gtid != "":
+		s.changed = false
+		return
+	case e.class == scan.Write && !opaque && a.affected > 0, e.class == scan.Write && opaque && !u.written.told():
+		// A temporary table's rows are in no log. On a server that has told of transactions before, no word means no transaction.
+		s.changed = s.changed || len(s.temporary) == 0 || !u.written.told()
+	case e.ends && !e.commits:
+		s.changed = false
+	}
+	if s.changed && !open {
+		s.changed = false
+		u.unseen("")
+	}
 }
 
 // unseen notes a write of which nothing is known that a replica could be asked for: the primary serves all reads from

@@ -208,7 +208,7 @@ func (s *session) review(b *backend, ev wire.Event) ([]byte, error) {
 	if err := a.track(&ok, s.caps.Has(wire.SessionTrack)); err != nil {
 		return nil, err
 	}
-	s.wrote(b)
+	s.wrote(b, a.gtid)
 	if ev == wire.EventOK {
 		s.out = wire.AppendOK(s.out[:0], ok, s.caps)
 	} else {

@@ -64,7 +64,7 @@ func (s *session) acquire(n needs) (*backend, error) {
 	if n.role == cluster.Replica {
 		r := w
 		r.last, r.uses = s.read.b, s.read.uses
-		b, err := u.leaseRead(s.ctx, &r, uint64(s.id), s.written)
+		b, err := u.leaseRead(s.ctx, &r, uint64(s.id), s.written[u])
 		if err != nil {
 			return nil, err
 		}

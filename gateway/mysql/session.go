@@ -45,9 +45,10 @@ type session struct {
 	lease     *backend    // held: a transaction is open, a pin holds it, or a statement runs
 	last      *backend    // the one held last, and its uses then
 	lastUses  uint64
-	read      lastUse         // the same of the last replica
-	temporary map[string]bool // temporary tables that may exist
-	written   position        // what the session wrote
+	read      lastUse                // the same of the last replica
+	temporary map[string]bool        // temporary tables that may exist
+	written   map[*upstream]position // what the session wrote
+	changed   bool                   // rows changed in the transaction that is open
 	pins      pins
 	prepared  map[uint32]*prepared
 	nextStmt  uint32

@@ -227,7 +227,7 @@ func (s *session) passed(h *hold, j *job) {
 			h.b.broken = true // the answer is out: the warnings are lost, as the connection is
 		}
 	}
-	h.wrote = h.wrote || j.effect.class != scan.Read
+	s.unloggedOn(h, a.gtid, j.effect.class == scan.Write && a.affected > 0)
 	if a.insertID != 0 {
 		s.insertID = a.insertID
 		if a.generated == 0 {
@@ -465,14 +465,18 @@ func (s *session) writeOn(h *hold, j *job, r *plan.Route) (ok wire.OK, err error
 	var reply wire.Reply
 	reply.Begin(j.cmd, h.b.caps, 1)
 	var failed *wire.Error
+	gtid := ""
 	for !reply.Done() {
 		ev, err := h.b.next(&reply)
 		if err == nil {
 			switch ev {
 			case wire.EventOK:
+				if gtid, err = gtidOf(reply.Packet, h.b.caps); err != nil {
+					break
+				}
 				ok, err = wire.DecodeOK(reply.Packet, h.b.caps)
 				ok.Info, ok.Track = bytes.Clone(ok.Info), nil
-				h.open, h.wrote = ok.Status.Has(wire.StatusInTransaction), true
+				h.open = ok.Status.Has(wire.StatusInTransaction)
 				ok.Status = 0
 			case wire.EventErr:
 				failed, err = wire.DecodeErr(reply.Packet)
@@ -490,6 +494,8 @@ func (s *session) writeOn(h *hold, j *job, r *plan.Route) (ok wire.OK, err error
 		}
 		return ok, failed
 	}
+	s.wrote(h.b, gtid)
+	s.unloggedOn(h, gtid, ok.AffectedRows > 0)
 	return ok, nil
 }
 

@@ -15,7 +15,7 @@ type hold struct {
 	b      *backend
 	begun  bool         // the session's transaction was begun there
 	open   bool         // its server says that a transaction is open
-	wrote  bool         // in that transaction
+	wrote  bool         // rows changed in that transaction
 	source *shardSource // whose rows are being read from it
 }
 
@@ -50,7 +50,7 @@ func (s *session) join(v *virtual, target int, n needs) (*hold, error) {
 		if n.role == cluster.Replica && !s.inTransaction() {
 			r := w
 			r.last = nil
-			b, err = u.leaseRead(s.ctx, &r, uint64(s.id), s.written)
+			b, err = u.leaseRead(s.ctx, &r, uint64(s.id), s.written[u])
 		}
 		if b == nil && err == nil {
 			w.role = cluster.Primary
@@ -187,7 +187,12 @@ func (s *session) endTransaction(sql string, commit bool) error {
 		} else {
 			done++
 		}
-		h.begun, h.open, h.wrote = false, false, false
+		h.begun, h.open = false, false
+		if commit && err == nil && sql != "ROLLBACK" {
+			s.wrote(h.b, h.b.told)
+			s.unloggedOn(h, h.b.told, false)
+		}
+		h.wrote = false
 	}
 	s.tx = transaction{}
 	switch {

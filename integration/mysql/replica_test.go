@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -88,6 +89,98 @@ clusters:
 		workers.Wait()
 		holding.Wait()
 		t.Logf("%d reads, none stale; by server: %v", checks, served)
+		if len(served) != 2 {
+			t.Errorf("only one server served: %v\n%s", served, side.LogTail())
+		}
+	})
+}
+
+// The same over shards, written in every way that a transaction can end: a statement on one shard, one on both, an explicit transaction
+// over both, and one under autocommit=0.
+func TestShardedReadsSeeWhatWasWritten(t *testing.T) {
+	each(t, func(t *testing.T, start func(testing.TB, ...servers.Option) *servers.MySQLServer) {
+		db := start(t, servers.Replicas(1))
+		replica := db.Replicas[0]
+		addr := "127.0.0.1:" + strconv.Itoa(servers.Port(t))
+		side := servers.StartSidewire(t, fmt.Sprintf(`
+listeners:
+  - {name: sql, address: %q, mysql: {users: [{name: app, password: local}], databases: [shop]}}
+databases:
+  - name: shop
+    rules:
+      databaseName: shop
+      dataSources:
+        ds_0: {cluster: sql, database: ryw_0}
+        ds_1: {cluster: sql, database: ryw_1}
+      rules:
+        - !SHARDING
+          tables:
+            t:
+              actualDataNodes: "ds_${0..1}.t"
+              databaseStrategy: {standard: {shardingColumn: id, shardingAlgorithmName: m}}
+          shardingAlgorithms:
+            m: {type: MOD, props: {sharding-count: 2}}
+clusters:
+  - name: sql
+    mysql: {user: %s, password: %s, reads: {from: replicas, wait: 20ms}}
+    endpoints: [%q, %q]
+    health: {interval: 200ms}
+`, addr, db.User, db.Password, db.Addr, replica.Addr))
+		root, far := session(t, db.AdminDSN("")), session(t, replica.AdminDSN(""))
+		for _, d := range []string{"ryw_0", "ryw_1"} {
+			mustExec(t, root, "DROP DATABASE IF EXISTS "+d)
+			mustExec(t, root, "CREATE DATABASE "+d)
+			mustExec(t, root, "CREATE TABLE "+d+".t (id INT PRIMARY KEY, n INT)")
+		}
+		writer, reader := session(t, "app:local@tcp("+addr+")/shop"), session(t, "app:local@tcp("+addr+")/shop")
+		mustExec(t, writer, "INSERT INTO t (id, n) VALUES (0, 0), (1, 0)")
+		if err := servers.Poll(deadline(t, 20*time.Second), func(ctx context.Context) error {
+			var n int
+			return far.QueryRowContext(ctx, "SELECT a.n + b.n FROM ryw_0.t a, ryw_1.t b").Scan(&n)
+		}); err != nil {
+			t.Fatal(err)
+		}
+		ways := [][]string{
+			{"UPDATE t SET n = %d WHERE id = 1"},
+			{"UPDATE t SET n = %d"},
+			{"BEGIN", "UPDATE t SET n = %d WHERE id = 0", "UPDATE t SET n = %[1]d WHERE id = 1", "COMMIT"},
+			{"SET autocommit = 0", "UPDATE t SET n = %d", "COMMIT", "SET autocommit = 1"},
+			{"SET autocommit = 0", "UPDATE t SET n = %d", "SET autocommit = 1"},
+		}
+		served := map[string]int{}
+		for n := 1; n <= 60; n++ {
+			way := ways[n%len(ways)]
+			held := n%4 != 0
+			if held {
+				mustExec(t, far, "FLUSH TABLES WITH READ LOCK") // what is read below must not come from here
+			}
+			for _, sql := range way {
+				if i := strings.Index(sql, "%"); i >= 0 {
+					sql = fmt.Sprintf(sql, n)
+				}
+				mustExec(t, writer, sql)
+			}
+			read := func() {
+				var got int
+				var server string
+				if err := reader.QueryRowContext(t.Context(), "SELECT n, @@server_id FROM t WHERE id = 1").Scan(&got, &server); err != nil || got != n {
+					t.Fatalf("after %q: wrote %d, read %d from %s, %v", way, n, got, server, err)
+				}
+				served[server]++
+			}
+			read()
+			if held {
+				read()
+				mustExec(t, far, "UNLOCK TABLES")
+			}
+			if n%20 == 0 { // in the end the replica serves again
+				before := len(served)
+				for stop := time.Now().Add(time.Second); len(served) == before && time.Now().Before(stop); {
+					read()
+				}
+			}
+		}
+		t.Logf("none stale; by server: %v", served)
 		if len(served) != 2 {
 			t.Errorf("only one server served: %v\n%s", served, side.LogTail())
 		}
