@@ -10,7 +10,13 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
 pids=()
-finish() { for p in "${pids[@]}"; do kill "$p" 2>/dev/null || true; done; wait 2>/dev/null || true; rm -rf "$work"; }
+finish() { # a server in an endless script hears only the second word
+	for p in "${pids[@]}"; do kill "$p" 2>/dev/null || true; done
+	read -rt 0.5 <> <(:) || true
+	for p in "${pids[@]}"; do kill -9 "$p" 2>/dev/null || true; done
+	wait 2>/dev/null || true
+	rm -rf "$work"
+}
 trap finish EXIT
 trap 'exit 1' INT TERM
 
@@ -109,6 +115,9 @@ sharded() {
 	redis-cli --cluster create 127.0.0.1:$port 127.0.0.1:$((port + 1)) 127.0.0.1:$((port + 2)) --cluster-yes >/dev/null
 	server $((port + 10)) --cluster-enabled yes
 	redis-cli -p $((port + 10)) cluster addslotsrange 0 16383 >/dev/null
+	for p in $serving; do
+		until redis-cli -p "$p" cluster info | grep -q cluster_state:ok; do read -rt 0.1 <> <(:) || true; done
+	done
 	proxy $((port + 20)) ", face: cluster" ", hashing: slots" "\"127.0.0.1:$port\""
 	suite direct-sharded $((port + 10)) --cluster-mode
 	suite via-sharded $((port + 20)) --cluster-mode

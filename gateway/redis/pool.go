@@ -40,6 +40,7 @@ type node struct {
 	weight   int
 	index    int
 	replica  bool
+	local    bool    // in this process's zone
 	replicas []*node // of a primary, those that may be read from
 
 	version string // as its HELLO said

@@ -60,8 +60,8 @@ type ClusterBlock struct {
 	Password         config.Secret   `yaml:"password"`
 	SentinelUser     string          `yaml:"sentinel_user"`
 	SentinelPassword config.Secret   `yaml:"sentinel_password" doc:"What the sentinels want; user and password are for the servers."`
-	Read             string          `yaml:"read" enum:"primary|prefer_replica|replica|any" default:"primary" doc:"Who answers commands that only read. A replica may not have heard of the newest writes."`
-	OwnWrites        config.Duration `yaml:"read_own_writes" doc:"For so long after it wrote, a client reads from the primary; 0: never mind. Writes of other clients may still be missing on a replica."`
+	Read             string          `yaml:"read" enum:"primary|prefer_replica|replica|any|local_zone" default:"primary" doc:"Who answers commands that only read. A replica may not have heard of the newest writes. local_zone: servers whose endpoint has the zone of node.zone, replicas before the primary, then others."`
+	OwnWrites        config.Duration `yaml:"read_own_writes" doc:"For so long after it wrote, a client reads from the primary; 0: never mind. It is no promise: a replica that is further behind still misses those writes, and those of other clients at any time. WAIT tells how many replicas have them."`
 	Database         int             `yaml:"database" min:"0" doc:"The database that clients begin in."`
 	Connections      int             `yaml:"connections" min:"1" max:"256" default:"1" doc:"Shared connections to each endpoint, for each database, user and protocol version in use."`
 	Dedicated        int             `yaml:"dedicated_connections" min:"1" default:"1000" doc:"At most so many connections to each endpoint that one client has for itself: transactions, blocking commands, subscriptions."`

@@ -14,9 +14,10 @@ const (
 	readPreferReplica            // a replica, or the primary if there is none that can be reached
 	readReplica                  // a replica, or nobody
 	readAny                      // the primary or a replica
+	readLocal                    // a replica of this zone, the primary if it is of this zone, another replica, the primary
 )
 
-var readPolicies = map[string]readPolicy{"primary": readPrimary, "prefer_replica": readPreferReplica, "replica": readReplica, "any": readAny}
+var readPolicies = map[string]readPolicy{"primary": readPrimary, "prefer_replica": readPreferReplica, "replica": readReplica, "any": readAny, "local_zone": readLocal}
 
 // setReplicas says which replicas each primary has. Those that stay keep their connections.
 func (u *upstream) setReplicas(of map[string][]string) {
@@ -42,6 +43,17 @@ func (u *upstream) setReplicas(of map[string][]string) {
 		}
 		n.replicas = next
 	}
+	u.settleZones()
+}
+
+// settleZones notes which servers are in this process's zone.
+func (u *upstream) settleZones() {
+	for _, n := range u.nodes {
+		n.local = u.nearby != nil && u.nearby(n.address)
+		for _, r := range n.replicas {
+			r.local = u.nearby != nil && u.nearby(r.address)
+		}
+	}
 }
 
 // replicaPool is the view's pool for a replica.
@@ -65,6 +77,11 @@ func (s *session) reader(i int) (*backend, error) {
 	if u.ownWrites > 0 && s.engine.clock-s.wrote < u.ownWrites && s.wrote > 0 {
 		return s.conn(i)
 	}
+	if u.reads == readLocal {
+		if b := s.localReader(p); b != nil {
+			return b, nil
+		}
+	}
 	choices := len(n.replicas)
 	if u.reads == readAny {
 		choices++
@@ -86,6 +103,26 @@ func (s *session) reader(i int) (*backend, error) {
 		return nil, err
 	}
 	return s.conn(i)
+}
+
+// localReader finds a server of this zone: a replica, else the primary; nil if there is none that can be reached.
+func (s *session) localReader(p *pool) *backend {
+	replicas := p.node.replicas
+	for k := range replicas {
+		r := replicas[(uint64(s.id)+uint64(k))%uint64(len(replicas))]
+		if !r.local {
+			continue
+		}
+		if b, err := p.view.replicaPool(r).conn(s.id); err == nil {
+			return b
+		}
+	}
+	if p.node.local {
+		if b, err := p.conn(s.id); err == nil {
+			return b
+		}
+	}
+	return nil
 }
 
 var errNoReplica = &refusal{"has no replica that can be reached"}

@@ -3,6 +3,7 @@ package redis
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 )
@@ -51,6 +52,42 @@ func TestReadsFollowThePolicy(t *testing.T) {
 		if _, wrote := w.servers[replica].data["other"]; wrote {
 			t.Errorf("%+v: a write went to the replica", c)
 		}
+	}
+}
+
+// local_zone reads from replicas of the zone, then from the primary if it is there, then from anybody.
+func TestReadsStayInTheZone(t *testing.T) {
+	near, far := "10.0.1.1:6379", "10.0.1.2:6379"
+	for _, c := range []struct {
+		local []string
+		down  string
+		want  string
+	}{
+		{[]string{near}, "", near},
+		{[]string{far}, "", far},
+		{[]string{"10.0.0.1:6379"}, "", "10.0.0.1:6379"},
+		{[]string{near, "10.0.0.1:6379"}, near, "10.0.0.1:6379"},
+		{[]string{near}, near, far},
+	} {
+		w := newWorld(t, 1, 1, modeSingle)
+		for _, a := range []string{near, far} {
+			w.servers[a] = &server{data: map[string]string{}}
+		}
+		for a, s := range w.servers {
+			s.data["k"] = a
+		}
+		w.up.nearby = func(a string) bool { return slices.Contains(c.local, a) }
+		w.up.setReplicas(map[string][]string{"10.0.0.1:6379": {near, far}})
+		w.up.reads = readLocal
+		for _, n := range w.up.nodes[0].replicas {
+			if n.address == c.down {
+				n.missed(w.engine.clock, errors.New("down"))
+			}
+		}
+		for range 4 {
+			w.client().ask(bulkOf(c.want), "GET", "k")
+		}
+		w.finish()
 	}
 }
 

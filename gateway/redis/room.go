@@ -76,10 +76,14 @@ func (r *room) attach(c *cluster.Cluster, conf *config.Cluster) (*attachment, er
 	a.ctx, a.stop = context.WithCancel(context.Background())
 	a.topology.init(a)
 	a.sentinels.init(a)
+	nearby := func(address string) bool {
+		e, s := c.Endpoint(address), r.host.Snapshot()
+		return e != nil && s != nil && s.Node.Zone != "" && e.Config().Zone == s.Node.Zone
+	}
 	var err error
 	r.do(func() {
 		a.up = r.engine.newUpstream(c.Name())
-		a.up.attachment = a
+		a.up.attachment, a.up.nearby = a, nearby
 		a.up.reporting = func(n *node, cause error) {
 			if e := c.Endpoint(n.address); e != nil {
 				c.Report(e, cause)
@@ -141,6 +145,7 @@ func (a *attachment) configure(c *config.Cluster) error {
 	}
 	u.reads, u.ownWrites = readPolicies[b.Read], int64(b.OwnWrites.Std())
 	u.ask = b.Hashing == "slots" || b.Hashing == "sentinel"
+	u.settleZones()
 	switch b.Hashing {
 	case "":
 		u.serve(modeSingle)

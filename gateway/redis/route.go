@@ -50,7 +50,8 @@ type upstream struct {
 	all, home  int
 	meter      *meter
 	reporting  func(n *node, err error)
-	attachment *attachment // nil in tests
+	nearby     func(address string) bool // whether a server is in this process's zone; nil: nobody knows
+	attachment *attachment               // nil in tests
 
 	// Settings.
 	db           int

@@ -64,7 +64,17 @@ func (s *sentinels) run() {
 	log := s.a.room.host.Log()
 	var last string
 	failing := false
+	var hearing []string
+	hush := func() {}
+	defer func() { hush() }()
 	for {
+		s.mu.Lock()
+		list := slices.Clone(s.list)
+		s.mu.Unlock()
+		if !slices.Equal(list, hearing) {
+			hush()
+			hearing, hush = list, s.hear(list)
+		}
 		g, err := s.learn()
 		if s.a.ctx.Err() != nil {
 			return
@@ -93,6 +103,71 @@ func (s *sentinels) run() {
 		case <-s.a.ctx.Done():
 			timer.Stop()
 			return
+		}
+	}
+}
+
+// hear listens to sentinels until it is told to stop, and has all of them asked when one says that the primary has changed.
+func (s *sentinels) hear(list []string) (stop func()) {
+	ctx, cancel := context.WithCancel(s.a.ctx)
+	for _, address := range list {
+		s.a.watch.Go(func() {
+			for ctx.Err() == nil {
+				// An error is learn's to tell, which asks the same sentinel.
+				_ = s.hearOne(ctx, address)
+				pause := time.NewTimer(hearAgain)
+				select {
+				case <-pause.C:
+				case <-ctx.Done():
+					pause.Stop()
+				}
+			}
+		})
+	}
+	return cancel
+}
+
+const (
+	hearAgain = 2 * time.Second  // between two attempts to subscribe
+	quietFor  = 20 * time.Second // a sentinel that says nothing for so long is asked whether it is there
+)
+
+// hearOne subscribes to a sentinel and stays with it until the connection ends.
+func (s *sentinels) hearOne(ctx context.Context, address string) error {
+	block := s.a.cluster.Config().Block.(*ClusterBlock)
+	conn, session, _, err := s.a.open(address, login{user: block.SentinelUser, pass: block.SentinelPassword.Value()})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+	l := &link{conn: conn, tls: session}
+	if err := l.send(redis.AppendCommand(nil, "SUBSCRIBE", "+switch-master")); err != nil {
+		return err
+	}
+	for asked := false; ; {
+		conn.SetReadDeadline(time.Now().Add(quietFor))
+		if ctx.Err() != nil { // the deadline that was to end this may just have been moved
+			return ctx.Err()
+		}
+		f, err := l.next()
+		var timeout net.Error
+		if errors.As(err, &timeout) && timeout.Timeout() && !asked && ctx.Err() == nil {
+			asked = true
+			if err := l.send(redis.AppendCommand(nil, "PING")); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		asked = false
+		if f[0] == redis.TypeError {
+			return fmt.Errorf("subscribing to sentinel %s: %s", address, f)
+		}
+		if word, _ := element(f); string(word) == "message" {
+			s.ask()
 		}
 	}
 }

@@ -396,6 +396,15 @@ func TestSentinelSwitchUnderLoad(t *testing.T) {
 	a.until(ctx, 1000)
 	s := redis.NewClient(&redis.Options{Addr: sentinels[0], DisableIdentity: true, Protocol: 2})
 	defer s.Close()
+	if err := servers.Poll(ctx, func(ctx context.Context) error { // other sentinels subscribe too, but not to this channel alone
+		list, err := s.Do(ctx, "CLIENT", "LIST").Text()
+		if err == nil && !strings.Contains(list, " sub=1 ") {
+			err = fmt.Errorf("nobody listens to the sentinel:\n%s", list)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
 	if err := s.Do(ctx, "SENTINEL", "FAILOVER", g.Primary).Err(); err != nil {
 		t.Fatal(err)
 	}
