@@ -3,6 +3,7 @@ package mysql
 import (
 	"context"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -13,8 +14,9 @@ import (
 )
 
 // Replication is held back on purpose, again and again; what one connection wrote is read by another at once, from a
-// replica only when it has it.
+// replica only when it has it. READS=n goes on until so many reads were checked.
 func TestReadsSeeWhatWasWritten(t *testing.T) {
+	wanted, _ := strconv.Atoi(os.Getenv("READS"))
 	each(t, func(t *testing.T, start func(testing.TB, ...servers.Option) *servers.MySQLServer) {
 		db := start(t, servers.Replicas(1))
 		replica := db.Replicas[0]
@@ -39,7 +41,11 @@ clusters:
 			t.Fatal(err)
 		}
 		// Held only in the middle of the test, so that both ways are taken.
-		ctx, stop := context.WithTimeout(t.Context(), 6*time.Second)
+		patience := 6 * time.Second
+		if wanted > 0 {
+			patience = 2 * time.Minute
+		}
+		ctx, stop := context.WithTimeout(t.Context(), patience)
 		defer stop()
 		var holding sync.WaitGroup
 		holding.Go(func() {
@@ -80,7 +86,9 @@ clusters:
 						}
 						mu.Lock()
 						served[server]++
-						checks++
+						if checks++; checks == wanted {
+							stop()
+						}
 						mu.Unlock()
 					}
 				}
@@ -89,6 +97,9 @@ clusters:
 		workers.Wait()
 		holding.Wait()
 		t.Logf("%d reads, none stale; by server: %v", checks, served)
+		if checks < wanted {
+			t.Errorf("%d reads in %v, %d wanted", checks, patience, wanted)
+		}
 		if len(served) != 2 {
 			t.Errorf("only one server served: %v\n%s", served, side.LogTail())
 		}
