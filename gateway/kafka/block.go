@@ -21,14 +21,16 @@ type ListenerBlock struct {
 	Stall      config.Duration `yaml:"stall_timeout" doc:"How long a frame that has begun may make no progress." default:"60s"`
 	InFlight   int             `yaml:"max_in_flight" min:"1" max:"65536" doc:"Requests of one connection under way; reading stops when they are reached." default:"1024"`
 
-	Authentication string   `yaml:"authentication" enum:"pass-through|originate|terminate" doc:"pass-through: clients authenticate to the brokers. originate: clients do not authenticate, sidewire does with the cluster's sasl. terminate: clients authenticate to sidewire as one of users, sidewire to the brokers." default:"pass-through"`
-	Users          []User   `yaml:"users" doc:"Who may connect, with terminate."`
-	Mechanisms     []string `yaml:"mechanisms" doc:"What clients may authenticate with, with terminate; empty: PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512."`
-	Rules          []Rule   `yaml:"rules" doc:"What clients may do, by user, API, topic, group and transactional id. The first rule that applies decides."`
-	Virtual        *Virtual `yaml:"virtual" doc:"Show a part of the cluster as a cluster of its own."`
-	Faults         []Fault  `yaml:"faults" doc:"Errors and delays made on purpose, for tests. The first that applies hits."`
-	Quotas         []Quota  `yaml:"quotas" doc:"What clients may move a second. The first that applies rules."`
-	Rack           string   `yaml:"rack" doc:"Where the clients are: filled into fetches that name no rack, and preferred for bootstrap."`
+	Authentication string        `yaml:"authentication" enum:"pass-through|originate|terminate" doc:"pass-through: clients authenticate to the brokers. originate: clients do not authenticate, sidewire does with the cluster's sasl. terminate: clients authenticate to sidewire as one of users, sidewire to the brokers." default:"pass-through"`
+	Users          []User        `yaml:"users" doc:"Who may connect, with terminate."`
+	Tokens         *Tokens       `yaml:"tokens" doc:"Users known by signed tokens (OAUTHBEARER), with terminate."`
+	Certificates   *Certificates `yaml:"certificates" doc:"Users known by their TLS certificates, with terminate; a client without one uses SASL."`
+	Mechanisms     []string      `yaml:"mechanisms" doc:"What clients may authenticate with, with terminate; empty: PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512 where there are users, OAUTHBEARER where there are tokens."`
+	Rules          []Rule        `yaml:"rules" doc:"What clients may do, by user, API, topic, group and transactional id. The first rule that applies decides."`
+	Virtual        *Virtual      `yaml:"virtual" doc:"Show a part of the cluster as a cluster of its own."`
+	Faults         []Fault       `yaml:"faults" doc:"Errors and delays made on purpose, for tests. The first that applies hits."`
+	Quotas         []Quota       `yaml:"quotas" doc:"What clients may move a second. The first that applies rules."`
+	Rack           string        `yaml:"rack" doc:"Where the clients are: filled into fetches that name no rack, and preferred for bootstrap."`
 
 	Topics *TopicFigures `yaml:"topics" doc:"Count bytes, records and errors by topic and lag by group. Bodies are then walked instead of passed unseen."`
 
@@ -90,21 +92,22 @@ const (
 	authTerminate = "terminate"
 )
 
-func (b *ListenerBlock) checkAuthentication(m *config.Model, at config.Path) (problems []config.Problem) {
+func (b *ListenerBlock) checkAuthentication(m *config.Model, l *config.Listener, at config.Path) (problems []config.Problem) {
 	if b.Authentication == authOriginate {
 		if c := m.Cluster(b.Cluster); c != nil && c.Protocol == name && c.Block.(*ClusterBlock).SASL == nil {
 			problems = append(problems, at.Field("authentication").Problem("originate needs sasl on cluster %q", b.Cluster))
 		}
 	}
 	if b.Authentication != authTerminate {
-		for field, set := range map[string]bool{"users": len(b.Users) > 0, "mechanisms": len(b.Mechanisms) > 0, "session_lifetime": b.SessionLifetime != 0} {
+		for field, set := range map[string]bool{"tokens": b.Tokens != nil, "certificates": b.Certificates != nil, "users": len(b.Users) > 0, "mechanisms": len(b.Mechanisms) > 0, "session_lifetime": b.SessionLifetime != 0} {
 			if set {
 				problems = append(problems, at.Field(field).Problem("has a meaning with authentication: terminate only"))
 			}
 		}
 		return problems
 	}
-	if len(b.Users) == 0 {
+	problems = append(problems, b.checkPrincipals(l, at)...)
+	if len(b.Users) == 0 && b.Tokens == nil && b.Certificates == nil {
 		problems = append(problems, at.Field("users").Problem("is missing: nobody could connect"))
 	}
 	seen := map[string]bool{}
@@ -116,7 +119,9 @@ func (b *ListenerBlock) checkAuthentication(m *config.Model, at config.Path) (pr
 		problems = append(problems, u.As.check(at.Field("users").Index(i).Field("as"))...)
 	}
 	for i, mech := range b.Mechanisms {
-		if !slices.Contains(terminated, mech) {
+		if mech == mechanismOAuth && b.Tokens == nil {
+			problems = append(problems, at.Field("mechanisms").Index(i).Problem("OAUTHBEARER needs tokens"))
+		} else if !slices.Contains(terminated, mech) && mech != mechanismOAuth {
 			problems = append(problems, at.Field("mechanisms").Index(i).Problem("expected one of %s, found %q", strings.Join(terminated, ", "), mech))
 		}
 	}
@@ -150,7 +155,7 @@ func (b *ListenerBlock) check(m *config.Model, l *config.Listener, at config.Pat
 	if b.MaxRequest <= 0 {
 		problems = append(problems, at.Field("max_request_size").Problem("expected at least 1"))
 	}
-	problems = append(problems, b.checkAuthentication(m, at)...)
+	problems = append(problems, b.checkAuthentication(m, l, at)...)
 	problems = append(problems, b.checkPolicy(at)...)
 	brokers := at.Field("brokers")
 	set := 0

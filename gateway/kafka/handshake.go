@@ -21,6 +21,10 @@ func (s *session) handshake(ctx context.Context) error {
 	switch block.Authentication {
 	case authTerminate:
 		s.sasl = &saslServer{block: block, accounts: &s.door.accounts}
+		if u := s.certified(block); u != nil {
+			s.sasl.user, s.sasl.external = u, true
+			s.known(u, true)
+		}
 		if err := s.knowClient(ctx); err != nil {
 			return err
 		}
@@ -173,16 +177,30 @@ func (s *session) prove(h *kafka.RequestHeader, body []byte) (answer []byte, err
 		fallthrough
 	case err != nil:
 		why := err.Error()
+		if s.sasl.why != nil { // for the log; the client learns no more than that it is refused
+			err = fmt.Errorf("%w: %w", err, s.sasl.why)
+		}
 		resp.ErrorCode, resp.ErrorMessage, resp.SASLAuthBytes = kafka.ErrCodeSASLFailed, &why, []byte{}
 		s.door.metrics.denied.Inc()
 	case done:
-		if life := s.door.block().SessionLifetime.Std(); life > 0 {
+		if life := s.lifetime(time.Now()); life > 0 {
 			resp.SessionLifetimeMillis = life.Milliseconds()
 			s.expires = time.Now().Add(life)
 		}
-		s.known(s.sasl.user)
+		s.known(s.sasl.user, s.sasl.external)
 	}
 	return kafka.AppendResponse(nil, h.CorrelationID, resp), err
+}
+
+// lifetime is how long what a client proved holds; 0: for ever.
+func (s *session) lifetime(now time.Time) time.Duration {
+	life := s.door.block().SessionLifetime.Std()
+	if !s.sasl.until.IsZero() {
+		if left := max(s.sasl.until.Sub(now), time.Millisecond); life == 0 || left < life {
+			life = left
+		}
+	}
+	return life
 }
 
 // proveAgain serves authentication on a running session (KIP-368). The broker's side keeps its own credentials.

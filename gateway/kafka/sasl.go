@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/xdg-go/scram"
 
@@ -114,8 +115,10 @@ var errCredentials = errors.New("authentication failed: invalid credentials")
 
 // accounts proves clients against a listener's users. What SCRAM derives from a password takes milliseconds, so it is kept.
 type accounts struct {
-	mu     sync.Mutex
-	stored map[storedKey]scram.StoredCredentials
+	mu      sync.Mutex
+	stored  map[storedKey]scram.StoredCredentials
+	keyText string // the JWKS document that keySet is
+	keySet  *jose.JSONWebKeySet
 }
 
 type storedKey struct{ mechanism, user, password string }
@@ -151,7 +154,10 @@ type saslServer struct {
 	accounts  *accounts
 	mechanism string // chosen by the handshake; empty before it
 	scram     *scram.ServerConversation
-	user      *User // set when the exchange has succeeded
+	user      *User     // set when the exchange has succeeded
+	external  bool      // the user is vouched for by a token or certificate
+	until     time.Time // when the user's token expires; zero: never
+	why       error     // what was wrong with a token
 }
 
 func (b *ListenerBlock) user(name string) *User {
@@ -167,14 +173,21 @@ func (b *ListenerBlock) offered() []string {
 	if len(b.Mechanisms) > 0 {
 		return b.Mechanisms
 	}
-	return terminated
+	var all []string
+	if len(b.Users) > 0 {
+		all = append(all, terminated...)
+	}
+	if b.Tokens != nil {
+		all = append(all, mechanismOAuth)
+	}
+	return all
 }
 
 // handshake begins an exchange, also one on a connection that is authenticated already (KIP-368).
 func (s *saslServer) handshake(req *kmsg.SASLHandshakeRequest) *kmsg.SASLHandshakeResponse {
 	resp := req.ResponseKind().(*kmsg.SASLHandshakeResponse)
 	resp.SupportedMechanisms = s.block.offered()
-	s.mechanism, s.scram = "", nil
+	s.mechanism, s.scram, s.until = "", nil, time.Time{}
 	for _, m := range resp.SupportedMechanisms {
 		if m == req.Mechanism {
 			s.mechanism = m
@@ -188,6 +201,9 @@ func (s *saslServer) handshake(req *kmsg.SASLHandshakeRequest) *kmsg.SASLHandsha
 // step takes a client's next token. done tells that the client is who it says.
 func (s *saslServer) step(token []byte) (answer []byte, done bool, err error) {
 	switch s.mechanism {
+	case mechanismOAuth:
+		err := s.bear(string(token))
+		return nil, err == nil, err
 	case "":
 		return nil, false, errors.New("authentication before a handshake")
 	case mechanismPlain:

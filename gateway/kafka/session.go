@@ -116,6 +116,7 @@ type session struct {
 	commits   []commit
 	parts     map[int32]kmsg.Response // refusals of single topics that join the response to the rest of their request, by correlation id
 	user      *User                   // who the client proved to be; nil where nobody asks
+	external  bool                    // by a token or certificate, not by an account here
 }
 
 func (h *handler) Handle(ctx context.Context, c *listener.Conn) {
@@ -208,9 +209,9 @@ func (s *session) leave() {
 }
 
 // known notes who the client is, so that a change of the users can end its session.
-func (s *session) known(u *User) {
+func (s *session) known(u *User, external bool) {
 	s.mu.Lock()
-	s.user = u
+	s.user, s.external = u, external
 	s.mu.Unlock()
 }
 
@@ -220,6 +221,9 @@ func (s *session) revoked(block *ListenerBlock) bool {
 	defer s.mu.Unlock()
 	if s.user == nil {
 		return false
+	}
+	if s.external { // until it expires
+		return block.Authentication != authTerminate || block.Tokens == nil && block.Certificates == nil
 	}
 	now := block.user(s.user.Name)
 	return block.Authentication != authTerminate || now == nil || now.Password != s.user.Password

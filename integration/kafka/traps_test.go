@@ -466,3 +466,19 @@ func TestSASLVersionZeroPassesThrough(t *testing.T) {
 		t.Fatalf("answer %d", correlation)
 	}
 }
+
+// request sends a request and reads its answer.
+func (r *raw) request(req kmsg.Request) kmsg.Response {
+	r.t.Helper()
+	r.send(wire.AppendRequest(nil, 1, "raw", req))
+	_, body := r.next()
+	resp := req.ResponseKind()
+	resp.SetVersion(req.GetVersion())
+	if wire.ResponseHeaderVersion(req.Key(), req.GetVersion()) == 1 {
+		body = body[1:]
+	}
+	if err := resp.ReadFrom(body); err != nil {
+		r.t.Fatal(err)
+	}
+	return resp
+}
