@@ -21,6 +21,8 @@ type Database struct {
 	Name    string
 	Rules   *rule.Set
 	Sources map[string]Source // by the rules' name of the source
+	// OneShard: transactions, and statements, that change rows on several data sources are refused.
+	OneShard bool
 }
 
 // Source is where a physical database is.
@@ -43,6 +45,8 @@ type resource struct {
 	Name  string `yaml:"name" required:"true"`
 	File  string `yaml:"file" doc:"A ShardingSphere database file."`
 	Rules raw    `yaml:"rules" doc:"The same content, in place."`
+	// Transactions is what happens to those that several data sources would have to commit.
+	Transactions string `yaml:"transactions" enum:"best_effort|one_shard" doc:"What becomes of a transaction that changes rows on several data sources: best_effort commits one after the other and says so if one fails after another succeeded; one_shard refuses the statement that would change a second one. Default best_effort."`
 }
 
 // raw keeps a part of the configuration for another decoder.
@@ -71,7 +75,7 @@ func (k kind) Decode(n *yaml.Node, at config.Path, env *config.Env) (config.Reso
 	if len(problems) > 0 {
 		return config.Resource{}, problems
 	}
-	d := &Database{Name: v.Name, Rules: set, Sources: map[string]Source{}}
+	d := &Database{Name: v.Name, Rules: set, Sources: map[string]Source{}, OneShard: v.Transactions == "one_shard"}
 	r := config.Resource{Name: v.Name, Value: d, Source: source}
 	for _, s := range set.Sources {
 		if s.Cluster != "" {

@@ -42,6 +42,9 @@ type shardSource struct {
 
 // merged serves a query over several shards: all are asked, then their rows are merged as they come.
 func (s *session) merged(j *job) error {
+	if err := s.unlimited(); err != nil {
+		return err
+	}
 	q := &scattered{s: s, job: j}
 	x := &s.exec
 	if err := s.gather(); err != nil {

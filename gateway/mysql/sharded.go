@@ -76,6 +76,9 @@ func (s *session) planned(v *virtual, sql string, e *effect) (*plan.Statement, *
 	case e.loadLocal:
 		return nil, nil, s.unsupported("LOAD DATA LOCAL")
 	}
+	if err := s.legible(sql, nil); err != nil {
+		return nil, nil, err
+	}
 	r := &s.scan
 	alone := sql[:r.End]
 	st := v.cache.Plan(v.plans(s.ctx), alone, r)
@@ -105,6 +108,11 @@ func (s *session) spread(j *job, st *plan.Statement) error {
 	}
 	if len(x.Routes) == 0 {
 		return fault(codeNotSupported, stateSyntax, "sidewire: the plan names no shard")
+	}
+	if j.v.db.OneShard && (st.Kind == plan.Write || j.effect.class == scan.Write) {
+		if err := s.oneShard(x.Routes); err != nil {
+			return err
+		}
 	}
 	defer s.finish()
 	if j.effect.class == scan.DDL {

@@ -196,6 +196,9 @@ func (s *session) executeSharded(p *prepared, x wire.Execute, seq byte) error {
 		args[i] = argument(&params[i])
 	}
 	p.sharded.long, p.sharded.size = nil, 0
+	if err := s.legible(p.sharded.text, params); err != nil {
+		return err
+	}
 	p.sharded.plan.Bind(&plan.Input{Text: p.sharded.text, Vars: p.sharded.vars, Args: args, Keys: v.keys}, &s.exec)
 	j := &job{v: v, seq: seq, effect: &e, needs: needs{role: s.roleOf(&e), insertID: e.insertID}, cmd: wire.ComStmtExecute, format: merge.Binary,
 		request: func(b *backend, r *plan.Route) ([]byte, error) { return s.executionOf(b, r, params) }}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/sidewire/sidewire/gateway/cluster"
 	wire "github.com/sidewire/sidewire/protocols/mysql"
+	"github.com/sidewire/sidewire/sharding/plan"
 	"github.com/sidewire/sidewire/sharding/scan"
 )
 
@@ -159,7 +160,24 @@ func (s *session) giveHold(h *hold) {
 	h.b.pool.give(h.b, s.clock())
 }
 
-// end ends the transaction on every shard with COMMIT or ROLLBACK. A commit over several shards is not atomic: if one
+// oneShard refuses what would make a transaction of changes on several data sources.
+func (s *session) oneShard(routes []plan.Route) error {
+	target := routes[0].Target
+	several := false
+	for i := range routes {
+		several = several || routes[i].Target != target
+	}
+	for _, h := range s.holds {
+		several = several || h.wrote && h.target != target
+	}
+	if !several {
+		return nil
+	}
+	return fault(codeNotSupported, stateSyntax, "sidewire: this would change rows on several data sources in one transaction, which the database's setting `transactions: one_shard` refuses; "+
+		"give one value of the sharding column, or set best_effort")
+}
+
+// endTransaction ends the transaction on every shard with COMMIT or ROLLBACK. A commit over several shards is not atomic: if one
 // fails after another succeeded, the error says so.
 func (s *session) endTransaction(sql string, commit bool) error {
 	var failed error
