@@ -80,6 +80,7 @@ type attached struct {
 // bound is a configured listener, with the further sockets that its protocol opened.
 type bound struct {
 	*listener.Listener
+	first    string                        // its first name, which what it tells is kept by
 	binding  sync.Mutex                    // held while a further socket is being opened; taken before Gateway.mu
 	protocol string                        // guarded by Gateway.mu, like extra
 	extra    map[string]*listener.Listener // by address

@@ -261,6 +261,49 @@ func TestRenamedListenerKeepsItsConnections(t *testing.T) {
 	}
 }
 
+// What a listener had told goes with it, unless it goes on under another name.
+func TestRemovedListenerIsForgotten(t *testing.T) {
+	dir := t.TempDir()
+	text := func(name, path string) string {
+		return fmt.Sprintf("listeners: [{name: %s, address: \"unix:%s/%s\", greeter: {words: hi}}]\n", name, dir, path)
+	}
+	g := start(t)
+	mustApply(t, g, text("a", "one"))
+	describe := func(string, uint8) (string, string) { return "SELECT ?", "SELECT" }
+	g.Statements().Recorder("a", "greeter", describe).Record(&telemetry.Statement{Text: "SELECT 1", Digest: 7}, nil)
+	if n := len(g.Statements().Digests()); n != 1 {
+		t.Fatalf("%d digests", n)
+	}
+	mustApply(t, g, text("b", "one"))
+	if n := len(g.Statements().Digests()); n != 1 {
+		t.Errorf("%d digests after a change of name", n)
+	}
+	mustApply(t, g, text("b", "two"))
+	if n := len(g.Statements().Digests()); n != 0 {
+		t.Errorf("%d digests of a listener that is gone", n)
+	}
+}
+
+func TestEndpointsCountConnections(t *testing.T) {
+	server := echoServer(t, "one")
+	g := start(t)
+	mustApply(t, g, strings.Replace(relay(server), "tcp: {}", "tcp: {}, health: {disabled: true}", 1))
+	for range 3 {
+		dial(t, g.Listener("a").Addr().String()).want(t, "x", "one x")
+	}
+	if open, opened, failed := g.Cluster("c").Endpoints()[0].Connections(); open != 3 || opened != 3 || failed != 0 {
+		t.Errorf("%d open, %d opened, %d failed", open, opened, failed)
+	}
+	mustApply(t, g, strings.Replace(relay("127.0.0.1:1"), "tcp: {}", "tcp: {}, health: {disabled: true}", 1))
+	c := dial(t, g.Listener("a").Addr().String())
+	if _, err := c.ask("x"); err == nil {
+		t.Fatal("nobody listens, and there was an answer")
+	}
+	if _, opened, failed := g.Cluster("c").Endpoints()[0].Connections(); opened != 0 || failed != 1 {
+		t.Errorf("%d opened, %d failed", opened, failed)
+	}
+}
+
 func TestAddressChangesItsProtocol(t *testing.T) {
 	server := echoServer(t, "one")
 	path := "unix:" + filepath.Join(t.TempDir(), "s")

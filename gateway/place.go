@@ -112,7 +112,7 @@ func (t *transition) listen() (problems []config.Problem) {
 			problems = append(problems, p.path.Problem("starting: %v", err))
 			continue
 		}
-		p.bound = &bound{Listener: ln, protocol: p.config.Protocol, extra: map[string]*listener.Listener{}}
+		p.bound = &bound{Listener: ln, first: p.config.Name, protocol: p.config.Protocol, extra: map[string]*listener.Listener{}}
 	}
 	return problems
 }
@@ -169,12 +169,17 @@ func (t *transition) commitListeners() {
 		kept[p.bound] = true
 	}
 	var gone []*listener.Listener
+	forgotten := map[string]bool{}
 	g.mu.Lock()
 	for _, b := range g.listeners {
 		if !kept[b] {
 			g.log.Info("listener removed", "listener", b.Name(), "address", b.Address(), "connections", b.Connections())
 			gone = append(gone, b.sockets()...)
+			forgotten[b.first] = true
 		}
+	}
+	for _, p := range t.places { // a name that moved to another address goes on
+		delete(forgotten, p.bound.first)
 	}
 	for _, p := range t.places {
 		if p.drain != nil {
@@ -198,6 +203,9 @@ func (t *transition) commitListeners() {
 	}
 	for _, l := range gone {
 		g.removeSocket(t.s, l)
+	}
+	for name := range forgotten {
+		g.told.Forget(name)
 	}
 	for _, f := range t.after {
 		f()

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # conformance: drives sidewire with go-control-plane's own integration test (pkg/test/main), in Envoy's place.
-# The suite is fetched as a Go module; none of its files is kept. UPDATES and REQUESTS set its length.
+# The suite is fetched as a Go module; none of its files is kept. UPDATES and REQUESTS set its length; ONLY, an expression, chooses among
+# the modes, such as '^delta-ads$'.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 version=v0.14.0
@@ -26,6 +27,7 @@ GOFLAGS=-mod=mod go build -o "$work/upstream" ./internal/upstream
 message=$'Hi, there!\n'
 run() {
 	local mode=$1
+	[[ "$*" =~ ${ONLY:-.} ]] || return 0
 	shift
 	echo "== $mode $*"
 	"$work/upstream" -message="$message" >"$work/upstream.log" 2>&1 &

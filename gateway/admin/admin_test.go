@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -47,6 +48,7 @@ func (handler) Drain(context.Context)                      {}
 func (handler) Close()                                     {}
 
 type process struct {
+	views     map[string]func() any // nil: some
 	snapshot  *config.Snapshot
 	clusters  []*cluster.Cluster
 	listeners []*listener.Listener
@@ -64,6 +66,9 @@ func (p *process) Statements() *telemetry.Statements { return p.told }
 func (p *process) Logs() *telemetry.Logs             { return p.logs }
 func (p *process) Started() time.Time                { return p.started }
 func (p *process) Views() map[string]func() any {
+	if p.views != nil {
+		return p.views
+	}
 	return map[string]func() any{
 		"sessions": func() any { return []string{"one"} },
 		"xds":      func() any { return map[string]any{"client_status": "NACKED"} },
@@ -240,7 +245,7 @@ func TestToken(t *testing.T) {
 func TestClusters(t *testing.T) {
 	f := newFixture(t)
 	_, body := f.ask(t, "GET", "/clusters")
-	for _, want := range []string{"shop-0::10.0.0.1:3306::health_flags::healthy\n", "shop-0::10.0.0.1:3306::role::primary\n", "shop-0::10.0.0.1:3306::zone::a\n", "shop-0::db.example:3306::weight::3\n", "shop-0::protocol::echo\n"} {
+	for _, want := range []string{"shop-0::10.0.0.1:3306::health_flags::healthy\n", "shop-0::10.0.0.1:3306::role::primary\n", "shop-0::10.0.0.1:3306::zone::a\n", "shop-0::db.example:3306::weight::3\n", "shop-0::protocol::echo\n", "shop-0::10.0.0.1:3306::cx_active::0\n", "::cx_total::0\n", "::cx_connect_fail::0\n"} {
 		if !strings.Contains(body, want) {
 			t.Errorf("no %q in\n%s", want, body)
 		}
@@ -268,6 +273,53 @@ func TestListeners(t *testing.T) {
 	}
 }
 
+func TestConfigDumpMask(t *testing.T) {
+	f := newFixture(t)
+	configs := f.json(t, "/config_dump?mask=static_listeners.listener.name,static_clusters")["configs"].([]any)
+	var listeners, clusters map[string]any
+	for _, c := range configs {
+		switch c := c.(map[string]any); c["@type"] {
+		case "type.googleapis.com/envoy.admin.v3.ListenersConfigDump":
+			listeners = c
+		case "type.googleapis.com/envoy.admin.v3.ClustersConfigDump":
+			clusters = c
+		}
+	}
+	first := listeners["static_listeners"].([]any)[0].(map[string]any)
+	if len(first) != 1 || len(first["listener"].(map[string]any)) != 1 || first["listener"].(map[string]any)["name"] == nil {
+		t.Errorf("masked listener: %v", first)
+	}
+	if whole := clusters["static_clusters"].([]any)[0].(map[string]any); whole["version_info"] == nil || len(whole["cluster"].(map[string]any)) < 3 {
+		t.Errorf("a whole cluster: %v", whole)
+	}
+	// Of one list, the mask is of its resources.
+	configs = f.json(t, "/config_dump?resource=static_clusters&mask=cluster.name")["configs"].([]any)
+	if one := configs[0].(map[string]any)["static_clusters"].([]any)[0].(map[string]any); len(one) != 1 || len(one["cluster"].(map[string]any)) != 1 {
+		t.Errorf("masked cluster: %v", one)
+	}
+	for mask, want := range map[string]string{"a.b,a": "map[a:map[]]", "a,a.b": "map[a:map[]]", "a.b,a.c,d": "map[a:map[b:map[] c:map[]] d:map[]]"} {
+		if got, err := parseMask(mask); err != nil || fmt.Sprint(got) != want {
+			t.Errorf("%s is %v, %v", mask, got, err)
+		}
+	}
+}
+
+func TestInitDump(t *testing.T) {
+	f := newFixture(t)
+	f.views = map[string]func() any{"xds": func() any {
+		return map[string]any{"resources": []any{
+			map[string]any{"type": "Secret", "name": "s", "client_status": "REQUESTED"}, map[string]any{"type": "Cluster", "name": "c", "client_status": "ACKED"},
+		}, "waiting": map[string]string{"listener l": "secrets s have not come"}}
+	}}
+	if got, want := fmt.Sprint(f.json(t, "/init_dump")["unready_targets_dumps"]), "[map[name:requested target_names:[Secret s]] map[name:waiting target_names:[listener l: secrets s have not come]]]"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	delete(f.views, "xds")
+	if got := fmt.Sprint(f.json(t, "/init_dump")["unready_targets_dumps"]); got != "[]" {
+		t.Errorf("without a control plane: %s", got)
+	}
+}
+
 func TestConfigDump(t *testing.T) {
 	f := newFixture(t)
 	f.rejects = map[string]any{"problems": []string{"listeners[0].address: bad"}}
@@ -284,7 +336,7 @@ func TestConfigDump(t *testing.T) {
 	if len(configs) != 1 || len(configs[0].(map[string]any)["static_listeners"].([]any)) != 1 {
 		t.Errorf("%v", configs)
 	}
-	for target, code := range map[string]int{"/config_dump?mask=a": 400, "/config_dump?name_regex=(": 400, "/config_dump?resource=routes": 404} {
+	for target, code := range map[string]int{"/config_dump?mask=a..b": 400, "/config_dump?name_regex=(": 400, "/config_dump?resource=routes": 404} {
 		if got, body := f.ask(t, "GET", target); got != code {
 			t.Errorf("%s: %d %s", target, got, body)
 		}

@@ -43,13 +43,13 @@ type dumped struct {
 // configDump is Envoy's outer shape around sidewire's own resources: configs by kind, each with the version that is active.
 func (s *Server) configDump(w http.ResponseWriter, req *http.Request) {
 	q := req.URL.Query()
-	if q.Has("mask") {
-		http.Error(w, "mask is not supported; use resource and name_regex", http.StatusBadRequest)
+	mask, err := parseMask(q.Get("mask"))
+	if err != nil {
+		http.Error(w, "reading mask: "+err.Error(), http.StatusBadRequest)
 		return
 	}
 	d := &dumped{all: map[string]any{}, wanted: q.Get("resource")}
 	if pattern := q.Get("name_regex"); pattern != "" {
-		var err error
 		if d.name, err = regexp.Compile(pattern); err != nil {
 			http.Error(w, "reading name_regex: "+err.Error(), http.StatusBadRequest)
 			return
@@ -69,6 +69,12 @@ func (s *Server) configDump(w http.ResponseWriter, req *http.Request) {
 	if d.wanted == "" && d.name == nil {
 		d.all["@type"] = "type.googleapis.com/sidewire.admin.v1.ProcessConfigDump"
 		d.configs = append([]any{d.all}, d.configs...)
+	}
+	if mask != nil {
+		if d.configs, err = mask.configs(d.configs, d.wanted); err != nil {
+			http.Error(w, "writing JSON: "+err.Error(), http.StatusInternalServerError)
+			return
+		}
 	}
 	out := map[string]any{"configs": d.configs}
 	if s.options.Rejected != nil {

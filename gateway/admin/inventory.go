@@ -86,6 +86,8 @@ func writeCluster(w io.Writer, c *cluster.Cluster) {
 		if !e.Healthy() {
 			flags = "/failed_active_hc"
 		}
+		open, opened, failed := e.Connections()
+		fmt.Fprintf(w, "%scx_active::%d\n%scx_connect_fail::%d\n%scx_total::%d\n", at, open, at, failed, at, opened)
 		fmt.Fprintf(w, "%srq_active::%d\n%shealth_flags::%s\n%sweight::%d\n%szone::%s\n%srole::%s\n", at, e.Inflight(), at, flags, at, e.Config().Weight, at, e.Config().Zone, at, e.Role())
 		if lag := e.Lag(); lag >= 0 {
 			fmt.Fprintf(w, "%slag_ms::%d\n", at, lag.Milliseconds())
@@ -99,6 +101,19 @@ func writeCluster(w io.Writer, c *cluster.Cluster) {
 	}
 }
 
+// hostStats are envoy.admin.v3.SimpleMetric, whose type is COUNTER unless it says otherwise.
+func hostStats(e *cluster.Endpoint) []any {
+	open, opened, failed := e.Connections()
+	one := func(name, kind string, n int64) any {
+		m := map[string]any{"name": name, "value": strconv.FormatInt(n, 10)}
+		if kind != "COUNTER" {
+			m["type"] = kind
+		}
+		return m
+	}
+	return []any{one("cx_connect_fail", "COUNTER", failed), one("cx_total", "COUNTER", opened), one("cx_active", "GAUGE", open), one("rq_active", "GAUGE", e.Inflight())}
+}
+
 // clusterStatus is envoy.admin.v3.ClusterStatus with sidewire's additions: protocol, role, lag, version, problem.
 func clusterStatus(c *cluster.Cluster) map[string]any {
 	conf := c.Config()
@@ -110,7 +125,7 @@ func clusterStatus(c *cluster.Cluster) map[string]any {
 		}
 		host := map[string]any{
 			"address": address(e.Address()), "health_status": health, "weight": e.Config().Weight, "role": e.Role().String(),
-			"stats":    []any{map[string]any{"name": "rq_active", "type": "GAUGE", "value": strconv.FormatInt(e.Inflight(), 10)}},
+			"stats":    hostStats(e),
 			"locality": map[string]any{"zone": e.Config().Zone},
 		}
 		if name, _, err := net.SplitHostPort(e.Address()); err == nil && net.ParseIP(name) == nil {

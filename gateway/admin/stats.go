@@ -66,15 +66,20 @@ func (s *Server) coreStats() []telemetry.Stat {
 	}
 	for _, c := range clusters {
 		at := "cluster." + statName(c.Name()) + "."
-		var healthy, active int64
+		var healthy, active, open, opened, failed int64
 		for _, e := range c.Endpoints() {
 			active += e.Inflight()
+			a, b, f := e.Connections()
+			open, opened, failed = open+a, opened+b, failed+f
 			if e.Healthy() {
 				healthy++
 			}
 		}
 		out = append(out, telemetry.Stat{Name: at + "membership_total", Value: int64(len(c.Endpoints()))},
-			telemetry.Stat{Name: at + "membership_healthy", Value: healthy}, telemetry.Stat{Name: at + "upstream_rq_active", Value: active})
+			telemetry.Stat{Name: at + "membership_healthy", Value: healthy}, telemetry.Stat{Name: at + "upstream_rq_active", Value: active},
+			// Of the endpoints that are there: with one that leaves, what it had counted leaves.
+			telemetry.Stat{Name: at + "upstream_cx_active", Value: open}, telemetry.Stat{Name: at + "upstream_cx_total", Value: opened},
+			telemetry.Stat{Name: at + "upstream_cx_connect_fail", Value: failed})
 	}
 	return out
 }

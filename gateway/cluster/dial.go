@@ -104,9 +104,13 @@ func (c *Cluster) dialPlain(ctx context.Context, e *Endpoint, probe bool) (net.C
 		e.conns.Add(-1)
 		err = fmt.Errorf("connecting to %s of cluster %q: %w", e.address, c.name, err)
 		if !probe && context.Cause(ctx) != context.Canceled {
+			e.failed.Add(1)
 			c.Report(e, err)
 		}
 		return nil, err
+	}
+	if !probe {
+		e.opened.Add(1)
 	}
 	c.Observe(e, c.deps.Now().Sub(began))
 	s := socket.Wrap(conn)
@@ -158,6 +162,7 @@ func (c *Cluster) startTLS(ctx context.Context, conf *config.Cluster, e *Endpoin
 	if err := conn.HandshakeContext(ctx); err != nil {
 		err = fmt.Errorf("starting TLS with %s of cluster %q: %w", e.address, c.name, err)
 		if !probe && context.Cause(ctx) != context.Canceled { // a client that left says nothing about the server
+			e.failed.Add(1)
 			c.Report(e, err)
 		}
 		return nil, err

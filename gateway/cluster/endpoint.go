@@ -23,6 +23,8 @@ type Endpoint struct {
 	failures atomic.Int32
 	inflight atomic.Int64
 	conns    atomic.Int64 // connections that count against the cluster's limit
+	opened   atomic.Int64 // connections ever opened, probes not counted
+	failed   atomic.Int64 // attempts that did not come to a connection, probes not counted
 	latency  latency
 	state    atomic.Pointer[State]
 	problem  atomic.Pointer[string] // why the last probe failed
@@ -106,6 +108,11 @@ func (e *Endpoint) End() { e.inflight.Add(-1) }
 
 // Inflight is the work under way.
 func (e *Endpoint) Inflight() int64 { return e.inflight.Load() }
+
+// Connections are those open now, a probe's among them; those ever opened and the attempts that failed, without probes.
+func (e *Endpoint) Connections() (open, opened, failed int64) {
+	return e.conns.Load(), e.opened.Load(), e.failed.Load()
+}
 
 // Done is closed when the endpoint has left its cluster: pools close its idle connections then.
 func (e *Endpoint) Done() <-chan struct{} { return e.ctx.Done() }
