@@ -80,7 +80,8 @@ func init() {
 		"latency|help", "memory|help", "module|help", "object|help", "pubsub|help", "script|help", "xgroup|help", "xinfo|help", "role"} {
 		set(&sharded, (*session).anywhere, name)
 	}
-	set(&sharded, (*session).fanout, "acl|load", "config|set", "randomkey", "slowlog|len", "slowlog|reset", "slowlog|get", "latency|reset", "function|stats")
+	set(&sharded, (*session).fanout, "acl|load", "config|set", "randomkey", "slowlog|len", "slowlog|reset", "slowlog|get", "latency|reset", "function|stats",
+		"config|resetstat", "config|rewrite", "acl|setuser", "acl|deluser", "acl|save")
 	set(&sharded, (*session).killers, "script|kill", "function|kill")
 	fillPaused()
 	fillRewritten()
@@ -223,16 +224,9 @@ func (s *session) shardOf(c *redis.Command) (node int, ok bool) {
 	u := s.view.upstream
 	keys, err := c.AppendKeys(s.engine.keys[:0], r)
 	s.engine.keys = keys[:0]
-	if err != nil {
-		s.refuse("ERR " + err.Error())
-		return 0, false
-	}
-	if len(keys) == 0 {
-		if c.Has(redis.NoMandatoryKeys) || len(c.Keys) == 0 {
-			return s.anyNode(), true
-		}
-		s.refuse("ERR syntax error")
-		return 0, false
+	if err != nil || len(keys) == 0 {
+		// Keys whose number is none are no command's: any server says in its own words what is wrong.
+		return s.anyNode(), true
 	}
 	first := r.Arg(keys[0])
 	for _, k := range keys[1:] {

@@ -309,8 +309,8 @@ func (s *session) fanout(c *redis.Command) bool {
 // that are out of reach: they come back without any, as after a restart.
 func (s *session) broadcast(c *redis.Command, raw []byte, join func(*op, []byte) []byte) bool {
 	pools := s.view.pools[:min(s.view.upstream.shards(), len(s.view.pools))]
-	if c.Request == redis.AllNodes {
-		pools = s.withReplicas(pools, c.Parent() != nil && c.Parent().Name == "script")
+	if in := c.Parent(); c.Request == redis.AllNodes || in != nil && (in.Name == "acl" || in.Name == "config") {
+		pools = s.withReplicas(pools, in != nil && in.Name == "script")
 	}
 	o := s.op(c, len(pools), join)
 	for i, pool := range pools {

@@ -91,7 +91,11 @@ func (s *session) collect(c *redis.Command) bool {
 		m.broken = true
 		return s.wrongArity(c)
 	}
-	if c.Has(redis.NoMulti) || c.Has(redis.PubSub) || c.Name == "select" || c.Name == "auth" || c.Name == "hello" || c.Request == redis.AllShards && len(c.Keys) == 0 && c.Name != "ping" {
+	if c.Has(redis.NoMulti) {
+		m.broken = true
+		return s.refuse("ERR Command not allowed inside a transaction")
+	}
+	if c.Has(redis.PubSub) || c.Name == "select" || c.Name == "auth" || c.Name == "hello" || c.Request == redis.AllShards && len(c.Keys) == 0 && c.Name != "ping" {
 		m.broken = true
 		return s.refuse("ERR '" + c.FullName() + "' command is not supported within transaction")
 	}

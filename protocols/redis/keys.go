@@ -15,8 +15,13 @@ func (c *Command) AppendKeys(dst []int, r *Request) ([]int, error) {
 		return dst, nil
 	}
 	switch c.Name {
-	case "sort", "sort_ro":
+	case "sort":
 		return appendSortKeys(dst, r), nil
+	case "sort_ro": // whatever says STORE is wrong, and no key
+		if r.Len() > 1 {
+			dst = append(dst, 1)
+		}
+		return dst, nil
 	case "migrate":
 		return appendMigrateKeys(dst, r), nil
 	}
