@@ -11,6 +11,7 @@ import (
 
 	"github.com/sidewire/sidewire/gateway/cluster"
 	"github.com/sidewire/sidewire/gateway/config"
+	"github.com/sidewire/sidewire/gateway/database"
 	"github.com/sidewire/sidewire/gateway/host"
 	"github.com/sidewire/sidewire/gateway/listener"
 	"github.com/sidewire/sidewire/gateway/socket"
@@ -40,6 +41,7 @@ type handler struct {
 
 	mu       sync.Mutex // guards what follows
 	sessions map[uint32]*session
+	workers  map[database.Source]*worker
 	gone     chan struct{} // closed when the last session left during a drain
 }
 
@@ -241,6 +243,7 @@ func (m *handler) Close() {
 	m.watcher.Close()
 	m.host.View("mysql/"+m.name, nil)
 	m.host.View("shadow/"+m.name, nil)
+	m.dropWorkers()
 }
 
 // endIdle ends sessions that said nothing for longer than the listener allows. One goroutine looks at all of them, so

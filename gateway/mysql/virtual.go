@@ -30,7 +30,7 @@ type virtual struct {
 	db    *database.Database
 	host  *handler
 	cache *plan.Cache
-	keys  *keygen.Source
+	keys  plan.KeySource
 	names *names
 
 	planner atomic.Pointer[plan.Planner]
@@ -72,7 +72,7 @@ func (m *handler) virtual(t *terms, name string) *virtual {
 	if v, ok := m.virtuals.Load(name); ok && v.(*virtual).db == d {
 		return v.(*virtual)
 	}
-	v := &virtual{db: d, host: m, cache: plan.NewCache(planBytes), keys: m.keys, names: newNames(d)}
+	v := &virtual{db: d, host: m, cache: plan.NewCache(planBytes), keys: m.worker(d), names: newNames(d)}
 	v.planner.Store(&plan.Planner{Rules: d.Rules})
 	m.virtuals.Store(name, v)
 	return v
