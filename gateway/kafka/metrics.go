@@ -23,6 +23,7 @@ type metrics struct {
 	faults    *telemetry.Counter
 	farOut    *telemetry.Counter
 	throttled *telemetry.Histogram
+	slowed    *telemetry.Histogram
 }
 
 type apiMetrics struct {
@@ -40,6 +41,7 @@ func newMetrics(r *telemetry.Registry, name string) *metrics {
 		refused:   r.Counter("sidewire_kafka_refused_requests_total", "Requests that a rule, a virtual cluster or a fault answered with an error.", "listener", name),
 		faults:    r.Counter("sidewire_kafka_faults_total", "Requests that were hit by a configured fault.", "listener", name),
 		throttled: r.Histogram("sidewire_kafka_throttle_seconds", "How long clients over their quota were told to wait.", telemetry.OperationBounds, "listener", name),
+		slowed:    r.Histogram("sidewire_kafka_broker_throttle_seconds", "How long brokers told clients to wait in Produce and Fetch responses.", telemetry.OperationBounds, "listener", name),
 		farOut:    r.Counter("sidewire_kafka_out_of_rack_bytes_total", "Bytes of Fetch responses from brokers in another rack.", "listener", name),
 		denied:    r.Counter("sidewire_kafka_failed_authentications_total", "Clients that could not prove who they are.", "listener", name),
 		failed:    r.Counter("sidewire_kafka_failed_sessions_total", "Sessions that a fault ended.", "listener", name),

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -73,16 +74,36 @@ func (s *session) finish(e *kafka.Inflight, size int64) {
 	if s.far && e.Key == kafka.Fetch {
 		s.door.metrics.farOut.Add(size)
 	}
-	if access := s.door.host.Access(); access.Wants(took, false) {
-		s.log(access, e, size, took)
+	if e.Key == kafka.Fetch || e.Key == kafka.Produce {
+		if s.walker.Throttle > s.walker.MinThrottle {
+			s.door.metrics.slowed.Observe(time.Duration(s.walker.Throttle) * time.Millisecond)
+		}
+	}
+	code := s.code
+	s.code = 0
+	if e.Traceparent != "" {
+		s.span(e, code, took)
+	}
+	if access := s.door.host.Access(); access.Wants(took, code != 0) {
+		s.log(access, e, size, code, took)
+	}
+}
+
+// note remembers the error code that a walked body tells, for the access log.
+func (s *session) note(w *kafka.Walker) {
+	if s.code = w.TopError; s.code == 0 {
+		s.code = w.AnyError
 	}
 }
 
 // log writes one request to the access log.
-func (s *session) log(access *telemetry.AccessLog, e *kafka.Inflight, size int64, took time.Duration) {
+func (s *session) log(access *telemetry.AccessLog, e *kafka.Inflight, size int64, code int16, took time.Duration) {
 	entry := telemetry.Entry{Time: time.Unix(0, e.Started), Listener: s.door.name, Protocol: name, Session: s.client.ID, Client: s.client.Client(),
-		Operation: kafka.Name(e.Key), Target: s.door.block().Cluster, Endpoint: s.target, Duration: took, Upstream: took, BytesOut: size}
+		Operation: kafka.Name(e.Key), Target: s.door.block().Cluster, Endpoint: s.target, Duration: took, Upstream: took, BytesIn: e.Size, BytesOut: size}
 	entry.User = s.userName()
+	if code != 0 {
+		entry.Code = strconv.Itoa(int(code))
+	}
 	access.Log(&entry)
 }
 
@@ -125,6 +146,8 @@ func (s *session) reply(e kafka.Inflight) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
+	s.walker.Throttle = 0
+	s.code = kafka.TopError(e.Key, e.Version, s.rep.ahead()[n:])
 	switch {
 	case e.Flags&kafka.FlagPart != 0, e.Flags&kafka.FlagNames != 0 && !streams(e.Key, e.Version):
 		return size, s.governed(&e, n, size)
@@ -267,6 +290,7 @@ func (s *session) walk(e *kafka.Inflight, n int, size int64) error {
 		if !w.Done() {
 			return errors.New("its body does not end with its frame")
 		}
+		s.note(w)
 		if w.Endpoints == 0 {
 			if s.view.base != 0 {
 				return s.translate(frame[n:size], e, int(size))
@@ -285,7 +309,9 @@ func (s *session) walk(e *kafka.Inflight, n int, size int64) error {
 		return err
 	}
 	s.rep.take(n)
-	return stream(&s.rep, w)
+	err := stream(&s.rep, w)
+	s.note(w)
+	return err
 }
 
 // translate puts virtual node ids into a body that was walked already, and lets it go.

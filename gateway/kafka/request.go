@@ -115,7 +115,10 @@ func (s *session) request(first bool) error {
 	if !s.renew.IsZero() && s.req.woke.After(s.renew) {
 		return errDrain // nothing of this request went to the broker
 	}
-	e := kafka.Inflight{Key: h.Key, Version: h.Version, CorrelationID: h.CorrelationID, Started: s.req.woke.UnixNano()}
+	e := kafka.Inflight{Key: h.Key, Version: h.Version, CorrelationID: h.CorrelationID, Started: s.req.woke.UnixNano(), Size: size}
+	if h.Key == kafka.Produce && s.door.host.Statements().Traced() {
+		e.Traceparent = s.traceparent(&h)
+	}
 	if len(s.door.block().Quotas) > 0 {
 		s.meter(&h)
 		if err := s.pay(); err != nil {

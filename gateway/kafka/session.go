@@ -57,6 +57,9 @@ func (h *handler) Drain(ctx context.Context) {
 	for s := range h.door.lives {
 		if s.handler == h {
 			s.down.SetReadDeadline(past)
+			s.mu.Lock() // a session between its look at draining and its wait must hear of it
+			s.moved.Broadcast()
+			s.mu.Unlock()
 		}
 	}
 	h.door.live.Unlock()
@@ -107,6 +110,7 @@ type session struct {
 	seen, seenIn tally        // what they count
 	counted      bool         // figures by topic are on for this session
 	scratch      []byte       // reply goroutine
+	code         int16        // error code of the response that is passing; reply goroutine
 
 	mu        sync.Mutex // guards what follows
 	moved     sync.Cond  // an entry left, or replies ended
@@ -168,8 +172,9 @@ func (s *session) serve(ctx context.Context) error {
 	switch err {
 	case nil:
 		// The client has said everything and may still listen. A broker drops what it has not answered when it sees the end, so
-		// the end goes on to it behind the answers; then the broker ends the connection.
-		s.settle(s.idle)
+		// the end goes on to it behind the answers; then the broker ends the connection. A drain does not wait: hardly any
+		// client closes one side alone, and many close both in the middle of a long poll.
+		s.settle(func() bool { return s.idle() || s.handler.draining.Load() })
 		_ = s.up.CloseWrite()
 		s.settle(func() bool { return false })
 	case errDrain:

@@ -1,7 +1,9 @@
 package kafka
 
 import (
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/sidewire/sidewire/gateway/telemetry"
 	"github.com/sidewire/sidewire/protocols/kafka"
@@ -53,4 +55,27 @@ func (m *metrics) digests() []telemetry.DigestView {
 		all = append(all, v)
 	}
 	return all
+}
+
+// traceparent is what the records of a Produce request say of their trace, as far as the window shows them.
+func (s *session) traceparent(h *kafka.RequestHeader) string {
+	b := s.req.ahead()
+	parent, _ := kafka.Traceparent(b[h.Len:min(len(b), int(h.Size)+4)], h.Version)
+	return string(parent)
+}
+
+// span joins a Produce request to the trace of its first record.
+func (s *session) span(e *kafka.Inflight, code int16, took time.Duration) {
+	parent, ok := telemetry.ParseTraceparent(e.Traceparent)
+	if !ok {
+		return
+	}
+	st := telemetry.Statement{System: name, Operation: "send", Endpoint: s.target, Start: time.Unix(0, e.Started), Duration: took, Upstream: took}
+	entry := telemetry.Entry{Time: st.Start, Listener: s.door.name, Protocol: name, Session: s.client.ID, Client: s.client.Client(), Operation: kafka.Name(e.Key),
+		Target: s.door.block().Cluster, Endpoint: s.target, Duration: took, Upstream: took, BytesIn: e.Size}
+	if code != 0 {
+		st.Code = strconv.Itoa(int(code))
+		entry.Code, entry.Error = st.Code, "error code "+st.Code
+	}
+	s.door.host.Statements().Join(&entry, &st, parent)
 }

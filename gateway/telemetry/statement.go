@@ -87,6 +87,19 @@ func (s *Statements) Trace(t Tracer) {
 	s.tracer.Store(&t)
 }
 
+// Traced says whether anybody makes spans.
+func (s *Statements) Traced() bool { return s.tracer.Load() != nil }
+
+// Join makes a span of a request of a protocol that has no statements, in the trace that its application named. It returns the
+// trace's id; empty when nobody wanted it.
+func (s *Statements) Join(e *Entry, st *Statement, parent Parent) string {
+	t := s.tracer.Load()
+	if t == nil || !(*t).Wants(parent) {
+		return ""
+	}
+	return (*t).Span(e, st, "", parent)
+}
+
 // Slow are the slowest statements of late, the latest first.
 func (s *Statements) Slow() []SlowView { return s.slow.view() }
 

@@ -7,6 +7,8 @@ type Inflight struct {
 	Version       int16
 	Flags         InflightFlags
 	Started       int64  // the caller's clock, nanoseconds
+	Size          int64  // of the request's frame
+	Traceparent   string // what its records say of their trace; empty: nothing
 	Local         []byte // a whole response frame sidewire answers itself; nil when the broker answers
 }
 

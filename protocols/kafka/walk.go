@@ -53,6 +53,7 @@ type Walker struct {
 	Endpoints int   // node endpoints seen
 	Throttle  int32 // throttle_time_ms
 	TopError  int16 // error code of the whole response
+	AnyError  int16 // the first error code of a partition
 
 	p        *program
 	pc       int
@@ -85,7 +86,7 @@ func (w *Walker) Reset(key, version int16, response bool, size int64) error {
 	}
 	w.p, w.pc, w.depth, w.left = p, 0, 0, size
 	w.skip, w.records, w.tagsLeft, w.inTags, w.need = 0, 0, 0, false, 0
-	w.Endpoints, w.Throttle, w.TopError, w.part = 0, 0, 0, Partition{}
+	w.Endpoints, w.Throttle, w.TopError, w.AnyError, w.part = 0, 0, 0, 0, Partition{}
 	return nil
 }
 
@@ -208,6 +209,9 @@ func (w *Walker) exec(b []byte) (int, error) {
 	case opTags:
 		return w.tags(in, b)
 	case opPartition:
+		if w.AnyError == 0 {
+			w.AnyError = w.part.Error
+		}
 		if w.Visitor != nil {
 			w.Visitor.Partition(&w.part)
 		}
