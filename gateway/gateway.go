@@ -5,7 +5,9 @@ package gateway
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
+	"net/url"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -64,6 +66,7 @@ type Gateway struct {
 	mu        sync.Mutex // guards what follows; taken after apply
 	listeners map[string]*bound
 	views     map[string]func() any
+	actions   map[string]func(context.Context, url.Values) (any, error)
 	leaving   sync.WaitGroup // drains of what a reconfiguration removed
 	resuming  sync.WaitGroup // drains that are being taken back; they take apply, so that nobody waits for them who holds it
 	closed    bool
@@ -98,7 +101,7 @@ type Rejection struct {
 func New(logs *telemetry.Logs, protocols ...Protocol) *Gateway {
 	g := &Gateway{
 		logs: logs, log: logs.Logger("gateway"), protocols: map[string]Protocol{}, started: time.Now(), metrics: telemetry.NewRegistry(),
-		listeners: map[string]*bound{}, views: map[string]func() any{},
+		listeners: map[string]*bound{}, views: map[string]func() any{}, actions: map[string]func(context.Context, url.Values) (any, error){},
 	}
 	g.told = telemetry.NewStatements(g.metrics, g.Access)
 	g.ending, g.end = context.WithCancel(context.Background())
@@ -254,6 +257,24 @@ func (g *Gateway) Views() map[string]func() any {
 		out[k] = v
 	}
 	return out
+}
+
+// Action contributes an action to the admin interface; nil removes it.
+func (g *Gateway) Action(name string, f func(context.Context, url.Values) (any, error)) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if f == nil {
+		delete(g.actions, name)
+		return
+	}
+	g.actions[name] = f
+}
+
+// Actions are the contributed actions.
+func (g *Gateway) Actions() map[string]func(context.Context, url.Values) (any, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return maps.Clone(g.actions)
 }
 
 // Close ends the gateway: sessions have until ctx is done to reach a boundary, then they are cut.

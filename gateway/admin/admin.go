@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -33,6 +34,7 @@ type Source interface {
 	Clusters() []*cluster.Cluster
 	Listeners() []*listener.Listener
 	Views() map[string]func() any
+	Actions() map[string]func(context.Context, url.Values) (any, error)
 	Metrics() *telemetry.Registry
 	Statements() *telemetry.Statements
 	Logs() *telemetry.Logs
@@ -112,6 +114,8 @@ func New(o Options) *Server {
 		{path: "/slow", help: "slow statements of late, the latest first; ?limit=N", handle: s.slow},
 		{path: "/views", help: "names of what the protocols show", handle: s.views},
 		{path: "/views/{name...}", help: "one view as JSON", handle: s.view},
+		{path: "/actions", help: "names of what the protocols can have done", handle: s.actions},
+		{path: "/actions/{name...}", help: "have it done", changes: true, handle: s.action},
 		{path: "/logging", help: "levels of the loggers; POST ?level=LEVEL or ?paths=NAME:LEVEL,... or ?NAME=LEVEL changes them", handle: s.logging},
 		{path: "/healthcheck/fail", help: "report unready from now on", changes: true, handle: s.healthcheck(true)},
 		{path: "/healthcheck/ok", help: "take that back", changes: true, handle: s.healthcheck(false)},

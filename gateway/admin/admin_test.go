@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -65,6 +67,16 @@ func (p *process) Metrics() *telemetry.Registry      { return p.metrics }
 func (p *process) Statements() *telemetry.Statements { return p.told }
 func (p *process) Logs() *telemetry.Logs             { return p.logs }
 func (p *process) Started() time.Time                { return p.started }
+func (p *process) Actions() map[string]func(context.Context, url.Values) (any, error) {
+	return map[string]func(context.Context, url.Values) (any, error){
+		"echo/shout": func(_ context.Context, v url.Values) (any, error) {
+			if v.Get("word") == "" {
+				return nil, errors.New("no word")
+			}
+			return map[string]string{"word": strings.ToUpper(v.Get("word"))}, nil
+		},
+	}
+}
 func (p *process) Views() map[string]func() any {
 	if p.views != nil {
 		return p.views
@@ -420,6 +432,16 @@ func TestServerInfoViewsHelpAndProfiles(t *testing.T) {
 	}
 	if code, _ := f.ask(t, "GET", "/views/pins"); code != 404 {
 		t.Errorf("a view that is not there: %d", code)
+	}
+	for _, c := range []struct {
+		method, target string
+		code           int
+		body           string
+	}{{"POST", "/actions/echo/shout?word=hi", 200, `"HI"`}, {"POST", "/actions/echo/shout", 409, "no word"}, {"GET", "/actions/echo/shout?word=hi", 405, "use POST"},
+		{"POST", "/actions/echo", 404, "/actions lists them"}, {"GET", "/actions", 200, `"echo/shout"`}} {
+		if code, body := f.ask(t, c.method, c.target); code != c.code || !strings.Contains(body, c.body) {
+			t.Errorf("%s %s: %d %s", c.method, c.target, code, body)
+		}
 	}
 	if _, body := f.ask(t, "GET", "/help"); !strings.Contains(body, "/quitquitquit (POST)") {
 		t.Errorf("%s", body)

@@ -153,6 +153,30 @@ func (s *Server) views(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, map[string]any{"views": names})
 }
 
+func (s *Server) actions(w http.ResponseWriter, _ *http.Request) {
+	names := slices.Sorted(maps.Keys(s.options.Source.Actions()))
+	if names == nil {
+		names = []string{}
+	}
+	writeJSON(w, map[string]any{"actions": names})
+}
+
+// action has something done and answers with what became of it. A refusal is 409: what was asked for does not fit how
+// things stand.
+func (s *Server) action(w http.ResponseWriter, req *http.Request) {
+	f := s.options.Source.Actions()[req.PathValue("name")]
+	if f == nil {
+		http.Error(w, fmt.Sprintf("no action %q; /actions lists them", req.PathValue("name")), http.StatusNotFound)
+		return
+	}
+	said, err := f(req.Context(), req.URL.Query())
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusConflict)
+		return
+	}
+	writeJSON(w, said)
+}
+
 func (s *Server) view(w http.ResponseWriter, req *http.Request) {
 	f := s.options.Source.Views()[req.PathValue("name")]
 	if f == nil {

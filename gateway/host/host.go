@@ -2,7 +2,9 @@
 package host
 
 import (
+	"context"
 	"log/slog"
+	"net/url"
 	"time"
 
 	"github.com/sidewire/sidewire/gateway/cluster"
@@ -41,6 +43,9 @@ type Host interface {
 	Rand() uint64
 	// View contributes a JSON-able view to the admin interface under /views/NAME. A second call replaces it, nil removes it.
 	View(name string, f func() any)
+	// Action contributes something that an operator may have done, by POST to /actions/NAME. values are the request's
+	// parameters; the answer is JSON-able. A second call replaces it, nil removes it.
+	Action(name string, f func(ctx context.Context, values url.Values) (any, error))
 }
 
 // Upstream is a protocol's own state on a cluster, such as its pools. It lives as long as the cluster.

@@ -35,11 +35,12 @@ type upstream struct {
 	stale    *telemetry.Counter
 	buffered *telemetry.Counter
 
-	pools   sync.Map // *cluster.Endpoint -> *pool
-	closed  atomic.Bool
-	written written
-	held    atomic.Int64  // statements that wait for an endpoint
-	mode    atomic.Uint32 // scan.Mode of the sql_mode that sessions begin with
+	pools     sync.Map                   // *cluster.Endpoint -> *pool
+	switching atomic.Pointer[switchover] // nil: none is under way
+	closed    atomic.Bool
+	written   written
+	held      atomic.Int64  // statements that wait for an endpoint
+	mode      atomic.Uint32 // scan.Mode of the sql_mode that sessions begin with
 }
 
 func newUpstream(h host.Host, c *cluster.Cluster) *upstream {
@@ -56,8 +57,11 @@ func newUpstream(h host.Host, c *cluster.Cluster) *upstream {
 	h.Metrics().GaugeFunc("sidewire_mysql_failover_waiting", "Statements that now wait because no endpoint can take them.", func() float64 { return float64(u.held.Load()) }, labels...)
 	h.Metrics().GaugeFunc("sidewire_mysql_pool_waiting", "Statements now waiting for a backend connection.", func() float64 { return float64(u.count().waiting) }, labels...)
 	u.swept.Go(u.sweep)
+	h.Action(u.action(), u.switchOver)
 	return u
 }
+
+func (u *upstream) action() string { return name + "/" + u.cluster.Name() + "/switchover" }
 
 func (u *upstream) block() *ClusterBlock { return u.cluster.Config().Block.(*ClusterBlock) }
 
@@ -73,6 +77,7 @@ func (u *upstream) Close() {
 	if u.closed.Swap(true) {
 		return
 	}
+	u.host.Action(u.action(), nil)
 	close(u.stop)
 	u.swept.Wait()
 	u.pools.Range(func(_, p any) bool { p.(*pool).trim(u.host.Now()); return true })
@@ -141,12 +146,16 @@ type want struct {
 	settings *settings
 	database string
 	now      time.Time
+	within   bool // its transaction has connections: it does not wait for a switch-over's drain
 }
 
 // lease takes a connection that fits w. It waits while all are taken.
 func (u *upstream) lease(ctx context.Context, w *want, session uint64) (*backend, error) {
-	if b := w.last; b != nil && b.pool.up == u && b.pool.retake(w) {
-		return b.begin(session), nil
+	if b := w.last; b != nil && b.pool.up == u && !u.moving(w) && b.pool.retake(w) {
+		if !u.moving(w) {
+			return b.begin(session), nil
+		}
+		b.pool.put(b)
 	}
 	if w.exact {
 		return nil, nil
@@ -163,11 +172,19 @@ func (u *upstream) lease(ctx context.Context, w *want, session uint64) (*backend
 
 // find takes a connection to an endpoint that fits now.
 func (u *upstream) find(ctx context.Context, w *want) (*backend, error) {
+	if u.moving(w) {
+		return nil, u.errMoving()
+	}
 	e, err := u.cluster.Pick(cluster.Want{Role: w.role})
 	if err != nil {
 		return nil, err
 	}
-	return u.pool(e).get(ctx, w)
+	b, err := u.pool(e).get(ctx, w)
+	if err == nil && u.moving(w) {
+		u.pool(e).put(b)
+		return nil, u.errMoving()
+	}
+	return b, err
 }
 
 // refused reports whether an error is an answer: waiting would not change it.

@@ -40,7 +40,7 @@ func (s *session) join(v *virtual, target int, n needs) (*hold, error) {
 		if u == nil {
 			return nil, fault(codeNoServer, stateRejected, "sidewire: cluster %q is gone", at.Cluster)
 		}
-		w := want{role: n.role, class: s.class().plain(), settings: s.settings, database: at.Database, now: s.now}
+		w := want{role: n.role, class: s.class().plain(), within: len(s.holds) > 0 && s.inTransaction(), settings: s.settings, database: at.Database, now: s.now}
 		if s.lastOf != nil {
 			if l := s.lastOf[target]; l.b != nil {
 				w.last, w.uses = l.b, l.uses
