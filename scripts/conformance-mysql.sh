@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# conformance-mysql: go-sql-driver's own test suite, directly and through sidewire, before MariaDB and MySQL.
+# conformance-mysql [mariadb] [mysql]: go-sql-driver's own test suite, directly and through sidewire, before both or one.
 # The suite is fetched as a Go module; none of its files is kept. A test that passes directly and not through sidewire
 # fails the run, except for those that ask the server about the connection that it has itself:
 #   TestConnectionAttributes  performance_schema shows the attributes of sidewire's connection, which many clients share
@@ -7,6 +7,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 version=v1.10.1
+[ $# -gt 0 ] || set -- mariadb mysql
+servers=("$@")
 expected='TestConnectionAttributes|TestTLS'
 skip='TestConnectorReturnsTimeout' # needs a network that swallows packets
 work=$(mktemp -d)
@@ -26,7 +28,7 @@ chmod -R u+w "$work/suite"
 (cd "$work/suite" && go test -c -o "$work/suite.test" .)
 openssl req -x509 -newkey rsa:2048 -nodes -keyout "$work/key.pem" -out "$work/cert.pem" -days 2 -subj /CN=localhost 2>/dev/null
 
-"$work/servers" mariadb mysql >"$work/servers.txt" 2>&1 &
+"$work/servers" "${servers[@]}" >"$work/servers.txt" 2>&1 &
 pids+=($!)
 for _ in $(seq 120); do grep -q 'Ctrl-C ends' "$work/servers.txt" && break; sleep 0.5; done
 port() { sed -n "s/^$1-1 primary.* -P \([0-9]*\) .*/\1/p" "$work/servers.txt"; }
@@ -40,7 +42,7 @@ run() { # NAME PORT: passed and failed tests of the suite
 }
 
 code=0
-for server in mariadb mysql; do
+for server in "${servers[@]}"; do
 	direct=$(port "$server") through=$(free) tls=''
 	[ "$server" = mariadb ] || tls=', tls: {insecure_skip_verify: true}'
 	mariadb -h 127.0.0.1 -P "$direct" -u admin -padmin-secret -e 'CREATE DATABASE IF NOT EXISTS gotest; SET GLOBAL local_infile = 1'

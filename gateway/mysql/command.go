@@ -360,6 +360,9 @@ func (s *session) after(b *backend, e *effect) {
 			if !e.multi && s.fresh(e.pin) {
 				s.unpin(e.pin)
 			}
+			if !e.multi && e.pin == pinTextPrepare {
+				s.unprepared(e) // one of that name that was there is gone all the same
+			}
 		}
 		s.ask(b, e)
 	} else {
@@ -402,6 +405,8 @@ func (s *session) succeeded(b *backend, e *effect) {
 		s.unpin(reason)
 	}
 	s.temporaryTables(e)
+	s.textStatements(e)
+	s.userLocks(b, e)
 	if s.pins.has(pinNextTransaction) && !s.status.Has(wire.StatusInTransaction) && e.pin != pinNextTransaction {
 		s.unpin(pinNextTransaction)
 	}

@@ -34,6 +34,10 @@ type effect struct {
 	accounted bool     // a change of session state that the server reports is no surprise
 	created   []string // temporary tables
 	dropped   []string // tables, temporary ones perhaps
+	texts     []textStatement
+	locks     []string // of GET_LOCK, as SQL literals
+	anyLock   bool     // of a GET_LOCK whose name is no literal
+	releases  bool     // calls RELEASE_LOCK
 	prepares  *prepared
 	tables    bool // names tables
 	hinted    bool // a comment says where it goes
@@ -92,13 +96,20 @@ func (e *effect) statement(sql string, r *scan.Result, mode scan.Mode) {
 		}
 	case scan.Prepare:
 		e.pin, e.accounted = pinTextPrepare, true
-	case scan.Deallocate, scan.Execute:
-		e.accounted = r.Verb == scan.Deallocate
+		e.texts = append(e.texts, textStatement{nameAfter(sql, mode, "prepare"), true})
+	case scan.Execute:
+		e.accounted = false
+	case scan.Deallocate:
+		e.accounted = true
+		e.texts = append(e.texts, textStatement{nameAfter(sql, mode, "prepare"), false})
 	case scan.Drop:
 		e.accounted = e.accounted || r.Flags&scan.Temporary != 0
 		e.dropped = append(e.dropped, tableNames(sql, mode)...)
 		if containsFold(sql, "prepare") {
 			e.accounted = true // DROP PREPARE is DEALLOCATE
+			if name := nameAfter(sql, mode, "prepare"); name != "" {
+				e.texts = append(e.texts, textStatement{name, false})
+			}
 		}
 	case scan.Handler:
 		e.pin = pinHandler
@@ -124,6 +135,9 @@ func (e *effect) statement(sql string, r *scan.Result, mode scan.Mode) {
 	e.hinted = e.hinted || r.Hint.Kind != scan.EOF
 	e.tables = e.tables || len(r.Tables) > 0
 	e.flags(sql, r)
+	if r.Flags&scan.AdvisoryLock != 0 {
+		e.userLocks(sql, mode)
+	}
 }
 
 func (e *effect) flags(sql string, r *scan.Result) {

@@ -97,7 +97,7 @@ func (s *session) apply(b *backend, n needs) error {
 		}
 		b.database = n.database
 	}
-	if sql := diff(b.settings, n.settings, b.names); sql != "" {
+	if sql := diff(b.settings, n.settings, b.names, b.mariaDB); sql != "" {
 		if _, err := b.query(sql); err != nil {
 			b.broken = true // some of it may have been done
 			return fmt.Errorf("carrying the session's settings to %s: %w", b.pool.endpoint.Address(), err)
@@ -153,6 +153,7 @@ func (s *session) lost(b *backend) {
 // yield gives a connection back, and with it whatever the session had there.
 func (s *session) yield(b *backend) {
 	s.lease, s.last, s.temporary = nil, nil, nil
+	s.texts, s.locks = nil, userLocks{}
 	s.unpinAll()
 	for _, p := range s.prepared {
 		p.sent, p.cursor = nil, false

@@ -49,6 +49,8 @@ type session struct {
 	temporary map[string]bool        // temporary tables that may exist
 	written   map[*upstream]position // what the session wrote
 	changed   bool                   // rows changed in the transaction that is open
+	texts     map[string]bool        // what PREPARE prepared
+	locks     userLocks
 	pins      pins
 	prepared  map[uint32]*prepared
 	nextStmt  uint32

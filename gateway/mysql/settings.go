@@ -74,9 +74,23 @@ func (s *settings) value(name string) string {
 	return ""
 }
 
+// nameOn is a variable's name on a kind of server: MariaDB before 11.1 has two under their old names alone, and newer ones
+// under both.
+func nameOn(mariaDB bool, name string) string {
+	if mariaDB {
+		switch name {
+		case "transaction_isolation":
+			return "tx_isolation"
+		case "transaction_read_only":
+			return "tx_read_only"
+		}
+	}
+	return name
+}
+
 // diff is the statement that makes a connection with settings have into one with settings want; empty when they are
 // the same. names is the character set the connection was opened with.
-func diff(have, want *settings, names string) string {
+func diff(have, want *settings, names string, mariaDB bool) string {
 	if have.same(want) {
 		return ""
 	}
@@ -98,7 +112,7 @@ func diff(have, want *settings, names string) string {
 		if x.name[0] == '@' {
 			sets = append(sets, x.name+"=NULL")
 		} else {
-			sets = append(sets, "SESSION "+x.name+"=DEFAULT")
+			sets = append(sets, "SESSION "+nameOn(mariaDB, x.name)+"=DEFAULT")
 		}
 	}
 	var parts []string
@@ -113,9 +127,9 @@ func diff(have, want *settings, names string) string {
 		case x.name[0] == '@':
 			sets = append(sets, x.name+"="+x.value)
 		case part:
-			parts = append(parts, "SESSION "+x.name+"="+x.value)
+			parts = append(parts, "SESSION "+nameOn(mariaDB, x.name)+"="+x.value)
 		default:
-			sets = append(sets, "SESSION "+x.name+"="+x.value)
+			sets = append(sets, "SESSION "+nameOn(mariaDB, x.name)+"="+x.value)
 		}
 	}
 	if sets = append(sets, parts...); len(sets) == 0 {

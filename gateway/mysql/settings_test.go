@@ -86,7 +86,7 @@ func TestSettings(t *testing.T) {
 		{[]setting{{"names", "latin1"}}, []setting{{"names", "latin1"}, {"sql_mode", "''"}}, "SET SESSION sql_mode=''"},
 	} {
 		have, want := noSettings.with(tc.have), noSettings.with(tc.want)
-		if got := diff(have, want, "utf8mb4"); got != tc.sql {
+		if got := diff(have, want, "utf8mb4", false); got != tc.sql {
 			t.Errorf("%v to %v: %q, want %q", tc.have, tc.want, got, tc.sql)
 		}
 	}
@@ -98,7 +98,7 @@ func FuzzParseSet(f *testing.F) {
 	f.Fuzz(func(t *testing.T, sql string) {
 		e := parseSet(sql, 0)
 		s := noSettings.with(e.changes)
-		_ = diff(noSettings, s, "utf8mb4") + diff(s, noSettings, "latin1")
+		_ = diff(noSettings, s, "utf8mb4", true) + diff(s, noSettings, "latin1", false)
 	})
 }
 

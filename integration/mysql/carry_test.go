@@ -1,0 +1,73 @@
+package mysql
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sidewire/sidewire/integration/servers"
+)
+
+// What a session says of its transactions goes with it from one server connection to the next.
+func TestIsolationIsCarried(t *testing.T) {
+	each(t, func(t *testing.T, start func(testing.TB, ...servers.Option) *servers.MySQLServer) {
+		db := start(t)
+		w := begin(t, db, 1)
+		level := "@@tx_isolation, @@tx_read_only"
+		if strings.HasSuffix(t.Name(), "/mysql") {
+			level = "@@transaction_isolation, @@transaction_read_only"
+		}
+		a, b := w.session(t, ""), w.session(t, "")
+		mustExec(t, a, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ ONLY")
+		for range 2 {
+			if got := show(deadline(t, 10*time.Second), b, "SELECT "+level); !strings.HasSuffix(got, "\nREPEATABLE-READ,0") {
+				t.Fatalf("the other session: %s", got)
+			}
+			if got := show(deadline(t, 10*time.Second), a, "SELECT "+level); !strings.HasSuffix(got, "\nREAD-COMMITTED,1") {
+				t.Fatalf("the session: %s", got)
+			}
+		}
+	})
+}
+
+// Pins end with their reason: with one server connection, another session can work as soon as nothing is held any more.
+func TestPinsEnd(t *testing.T) {
+	each(t, func(t *testing.T, start func(testing.TB, ...servers.Option) *servers.MySQLServer) {
+		db := start(t)
+		w := listen(t, db, "", "pool: {max: 1, wait: 300ms}")
+		a, b := w.session(t, ""), w.session(t, "")
+		free := func(want bool, after string) {
+			t.Helper()
+			got := show(deadline(t, 10*time.Second), b, "SELECT 5")
+			if free := got == "5\n5"; free != want {
+				t.Fatalf("after %s the connection is free: %t (%s)", after, free, got)
+			}
+		}
+		for _, step := range []struct {
+			statement string
+			free      bool
+		}{
+			{"PREPARE p FROM 'SELECT 1'", false},
+			{"PREPARE `Q` FROM 'SELECT 2'", false},
+			{"EXECUTE p", false},
+			{"DEALLOCATE PREPARE p", false},
+			{"PREPARE q FROM 'SELECT 3'", false},
+			{"DROP PREPARE q", true},
+			{"PREPARE p FROM 'SELECT 1'", false},
+			{"PREPARE p FROM 'SELEKT'", true}, // the old one is gone with it
+			{"SELECT GET_LOCK('one', 1)", false},
+			{"SELECT GET_LOCK('two', 1), GET_LOCK('one', 1)", false},
+			{"SELECT RELEASE_LOCK('one')", false},
+			{"DO RELEASE_LOCK('two')", false},
+			{"SELECT RELEASE_LOCK('one')", true},
+			{"SELECT GET_LOCK(CONCAT('th', 'ree'), 1)", false},
+			{"SELECT RELEASE_LOCK('three')", false}, // not known by name
+			{"SELECT RELEASE_ALL_LOCKS()", true},
+			{"SET @v = 5", true},
+			{"SELECT @v := 6", false},
+		} {
+			show(deadline(t, 10*time.Second), a, step.statement)
+			free(step.free, step.statement)
+		}
+	})
+}
