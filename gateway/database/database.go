@@ -77,9 +77,29 @@ func (k kind) Decode(n *yaml.Node, at config.Path, env *config.Env) (config.Reso
 	}
 	d := &Database{Name: v.Name, Rules: set, Sources: map[string]Source{}, OneShard: v.Transactions == "one_shard"}
 	r := config.Resource{Name: v.Name, Value: d, Source: source}
+	for _, t := range set.Targets {
+		if len(t.Reads) == 0 {
+			continue
+		}
+		name := v.Name + "/" + t.Name
+		c, err := k.group(name, t)
+		if err != nil {
+			problems = append(problems, at.Problem("read/write group %q: %v", t.Name, err))
+			continue
+		}
+		if c == nil {
+			continue // a cluster of the configuration
+		}
+		for _, s := range append([]*rule.Source{t.Write}, t.Reads...) {
+			d.Sources[s.Name] = Source{name, s.Database}
+		}
+		r.Clusters = append(r.Clusters, c)
+	}
 	for _, s := range set.Sources {
 		if s.Cluster != "" {
 			d.Sources[s.Name] = Source{s.Cluster, s.Database}
+		}
+		if d.Sources[s.Name].Cluster != "" {
 			continue
 		}
 		c, err := k.cluster(v.Name+"/"+s.Name, s)
@@ -132,9 +152,49 @@ func load(v *resource, at config.Path, env *config.Env) (*rule.Set, []byte, []co
 	return set, source, problems
 }
 
+// group writes the cluster of a read/write group: its readers serve reads once they have what was written. It is nil when
+// the group's sources name a cluster, which then says itself who reads.
+func (k kind) group(name string, t *rule.Target) (*yaml.Node, error) {
+	w := t.Write
+	endpoints := []any{map[string]any{"address": address(w), "role": "primary"}}
+	seen := map[string]bool{address(w): true}
+	for _, s := range t.Reads {
+		switch {
+		case s.Cluster != w.Cluster:
+			return nil, fmt.Errorf("%q and %q are not in one cluster; list the servers of both as endpoints of one, with reads: {from: replicas}, and name it in both",
+				w.Name, s.Name)
+		case s.Database != w.Database:
+			return nil, fmt.Errorf("%q and %q are databases %q and %q; a replica has the database of its primary", w.Name, s.Name, w.Database, s.Database)
+		case s.User != w.User || s.Password != w.Password || s.TLS != w.TLS:
+			return nil, fmt.Errorf("%q and %q differ in user, password or TLS; give all servers of a group the same account", w.Name, s.Name)
+		}
+		if at := address(s); !seen[at] {
+			seen[at] = true
+			e := map[string]any{"address": at, "role": "replica"}
+			if n := t.Weights[s.Name]; n > 0 {
+				e["weight"] = n
+			}
+			endpoints = append(endpoints, e)
+		}
+	}
+	if w.Cluster != "" {
+		return nil, nil
+	}
+	balance := "random" // WEIGHT too: by the endpoints' weights
+	if t.Balancer == "ROUND_ROBIN" {
+		balance = "round_robin"
+	}
+	return k.write(name, w, endpoints, map[string]any{"reads": map[string]any{"from": "replicas"}}, balance)
+}
+
 // cluster writes the cluster of a jdbc data source in the configuration's own form.
 func (k kind) cluster(name string, s *rule.Source) (*yaml.Node, error) {
-	block := map[string]any{"user": s.User, "password": s.Password}
+	return k.write(name, s, []any{address(s)}, map[string]any{}, "")
+}
+
+// write writes a cluster with the account and limits of s; block is what else its protocol's block says.
+func (k kind) write(name string, s *rule.Source, endpoints []any, block map[string]any, balance string) (*yaml.Node, error) {
+	block["user"], block["password"] = s.User, s.Password
 	pool := map[string]any{}
 	if s.MaxPoolSize > 0 {
 		pool["max"] = s.MaxPoolSize
@@ -147,7 +207,10 @@ func (k kind) cluster(name string, s *rule.Source) (*yaml.Node, error) {
 	if len(pool) > 0 {
 		block["pool"] = pool
 	}
-	c := map[string]any{"name": name, k.protocol: block, "endpoints": []any{address(s)}}
+	c := map[string]any{"name": name, k.protocol: block, "endpoints": endpoints}
+	if balance != "" {
+		c["balance"] = balance
+	}
 	switch s.TLS {
 	case "required":
 		c["tls"] = map[string]any{"insecure_skip_verify": true}
