@@ -12,6 +12,7 @@ servers=("$@")
 expected='TestConnectionAttributes|TestTLS'
 skip='TestConnectorReturnsTimeout' # needs a network that swallows packets
 work=$(mktemp -d)
+code=0
 pids=()
 cleanup() {
 	for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null || true; done
@@ -37,11 +38,11 @@ free() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)
 run() { # NAME PORT: passed and failed tests of the suite
 	(cd "$work/suite" && MYSQL_TEST_USER=app MYSQL_TEST_PASS=app-secret MYSQL_TEST_ADDR=127.0.0.1:$2 timeout 170 \
 		"$work/suite.test" -test.v -test.skip "$skip") >"$work/$1.log" 2>&1 || true
+	grep -q '^\(PASS\|FAIL\)$' "$work/$1.log" || { echo "$1: the suite did not end within its time" >&2; code=1; }
 	grep -c '^--- PASS' "$work/$1.log" >"$work/$1.passed" || true
 	sed -n 's/^--- FAIL: \([A-Za-z0-9_]*\).*/\1/p' "$work/$1.log" | sort >"$work/$1.failed"
 }
 
-code=0
 for server in "${servers[@]}"; do
 	direct=$(port "$server") through=$(free) tls=''
 	[ "$server" = mariadb ] || tls=', tls: {insecure_skip_verify: true}'
