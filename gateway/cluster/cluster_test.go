@@ -166,6 +166,16 @@ func TestRoles(t *testing.T) {
 	if got := c.Endpoint("b:1").Lag(); got != time.Second {
 		t.Fatalf("lag is %v", got)
 	}
+	for range 50 {
+		if e, err := c.Pick(Want{Role: Replica, MaxLag: 500 * time.Millisecond}); err != nil || e.Address() != "c:1" {
+			t.Fatalf("picked %v, which is too far behind, %v", e, err)
+		}
+	}
+	o.set("c:1", answer{state: State{Role: Replica, Lag: time.Second}})
+	until(t, c, "lag", func() bool { return c.Endpoint("c:1").Lag() == time.Second })
+	if e, err := c.Pick(Want{Role: Replica, MaxLag: 500 * time.Millisecond}); err == nil {
+		t.Fatalf("picked %s although both are too far behind", e.Address())
+	}
 }
 
 func TestTwoWritersAreRefused(t *testing.T) {

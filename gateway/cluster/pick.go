@@ -2,12 +2,15 @@ package cluster
 
 import (
 	"fmt"
+	"time"
 )
 
 // Want says what kind of endpoint is looked for.
 type Want struct {
 	Role  Role      // Any when it does not matter
 	Avoid *Endpoint // not this one, unless there is no other
+	// MaxLag leaves out endpoints that are known to be further behind; 0: no limit.
+	MaxLag time.Duration
 }
 
 // NoEndpoint says why no endpoint of a cluster can serve.
@@ -81,6 +84,9 @@ func (c *Cluster) Rival(e *Endpoint) *Endpoint {
 func (c *Cluster) matching(all []*Endpoint, w Want, healthy bool, out []*Endpoint) []*Endpoint {
 	for _, e := range all {
 		if healthy && !e.Healthy() {
+			continue
+		}
+		if w.MaxLag > 0 && e.Lag() > w.MaxLag {
 			continue
 		}
 		role := e.Role()

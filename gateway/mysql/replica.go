@@ -18,7 +18,7 @@ import (
 // Reads says where statements that only read may go.
 type Reads struct {
 	From        string          `yaml:"from" enum:"primary|replicas" doc:"Who serves statements that only read, outside transactions that write." default:"primary"`
-	Consistency string          `yaml:"consistency" enum:"eventual|session|sidewire" doc:"What a replica must have before it serves: anything, what the session wrote, what went through this sidewire." default:"sidewire"`
+	Consistency string          `yaml:"consistency" enum:"eventual|session|sidewire|global" doc:"What a replica must have before it serves: anything, what the session wrote, what went through this sidewire, all that the primary has (which is asked each time)." default:"sidewire"`
 	Wait        config.Duration `yaml:"wait" doc:"How long a replica may take to catch up before the primary serves instead." default:"100ms"`
 	MaxLag      config.Duration `yaml:"max_lag" doc:"Replicas further behind do not serve; 0: no limit." default:"10s"`
 }
@@ -28,6 +28,7 @@ const (
 	fromReplicas = "replicas"
 	eventual     = "eventual"
 	ofSession    = "session"
+	global       = "global"
 )
 
 // position is how far replication must have come: the transactions of each origin, a server's or a group's UUID on MySQL, a domain on
@@ -340,6 +341,11 @@ func (u *upstream) leaseRead(ctx context.Context, w *want, session uint64, own p
 		need = position{}
 	case ofSession:
 		_, blind = u.written.need()
+	case global:
+		var known bool
+		if need, known = u.standing(ctx, w, session); !known {
+			return nil, nil
+		}
 	default:
 		need, blind = u.written.need()
 	}
@@ -377,6 +383,31 @@ func (u *upstream) leaseRead(ctx context.Context, w *want, session uint64, own p
 	return b, nil
 }
 
+// standing is what the primary has by now; false when it does not say, and is to serve itself.
+func (u *upstream) standing(ctx context.Context, w *want, session uint64) (position, bool) {
+	p := *w
+	p.role, p.last = cluster.Primary, nil
+	b, err := u.lease(ctx, &p, session)
+	if err != nil || b == nil {
+		return position{}, false
+	}
+	sql := "SELECT @@global.gtid_executed"
+	if b.mariaDB {
+		sql = "SELECT @@global.gtid_current_pos"
+	}
+	stop := context.AfterFunc(ctx, b.conn.Interrupt)
+	rows, err := b.query(sql)
+	if !stop() {
+		b.broken = true
+	}
+	broken, mariaDB := b.broken, b.mariaDB
+	b.pool.give(b, u.host.Now())
+	if err != nil || broken || len(rows) != 1 {
+		return position{}, false
+	}
+	return parsePosition(rows[0][0], mariaDB)
+}
+
 // lateFor is for how many times its patience a replica that did not catch up in time is left alone.
 const lateFor = 5
 
@@ -384,13 +415,13 @@ const lateFor = 5
 func (u *upstream) replica(reads *Reads, need position) *cluster.Endpoint {
 	var avoid *cluster.Endpoint
 	for range 3 {
-		e, err := u.cluster.Pick(cluster.Want{Role: cluster.Replica, Avoid: avoid})
+		e, err := u.cluster.Pick(cluster.Want{Role: cluster.Replica, Avoid: avoid, MaxLag: reads.MaxLag.Std()})
 		if err != nil || !e.Healthy() {
 			return nil
 		}
 		if !u.written.worth(e, need, u.host.Now()) {
 			u.stale.Inc()
-		} else if st := e.State(); st != nil && (st.Detail["io"] == "" || st.Detail["sql"] == "Yes") && (reads.MaxLag <= 0 || e.Lag() <= reads.MaxLag.Std()) {
+		} else if st := e.State(); st != nil && (st.Detail["io"] == "" || st.Detail["sql"] == "Yes") {
 			return e
 		}
 		avoid = e
