@@ -348,7 +348,7 @@ func (b *backend) lose(err error) {
 	if b.wire != nil {
 		b.wire.Close()
 	}
-	if was == ready {
+	if _, own := err.(*closing); was == ready && !own {
 		b.pool.node.lost(e.clock, err)
 	}
 	b.resend(again, text, err)
@@ -450,8 +450,13 @@ func (b *backend) discard(why string) {
 		p := b.pending.at(i)
 		p.session, p.op = nil, nil
 	}
-	b.lose(fmt.Errorf("closing: %s", why))
+	b.lose(&closing{why})
 }
+
+// closing is why a connection was closed from here: no failing of the server's.
+type closing struct{ why string }
+
+func (c *closing) Error() string { return c.why }
 
 // word returns an error reply's first word.
 func word(f []byte) []byte {

@@ -181,3 +181,34 @@ func TestLargeCommandThatIsNone(t *testing.T) {
 		t.Error("the session goes on")
 	}
 }
+
+// A connection that is closed from here is no failing of its server, which may not be ejected for it.
+func TestOwnClosingIsNoFailure(t *testing.T) {
+	w := newWorld(t, 6, 1, modeSingle)
+	failures := 0
+	w.up.reporting = func(_ *node, err error) {
+		if err != nil {
+			failures++
+		}
+	}
+	for range 10 {
+		c := w.client()
+		c.askFunc(func([]byte) error { return errors.New("was answered") }, "BLPOP", "q", "0")
+		w.run()
+		c.session.hangup()
+	}
+	if w.clients = nil; failures > 0 {
+		t.Errorf("ten clients that went while they were blocked are %d failures of their server", failures)
+	}
+	c := w.client()
+	c.askFunc(func([]byte) error { return nil }, "GET", "k")
+	w.run()
+	for _, l := range append([]*upLink(nil), w.links...) {
+		if l.b.state == ready && !l.b.dedicated {
+			w.lose(l, errors.New("reset"))
+		}
+	}
+	if failures == 0 {
+		t.Error("a lost connection goes unreported")
+	}
+}

@@ -237,7 +237,7 @@ func (b *backend) leave() {
 	b.lose(errLeft)
 }
 
-var errLeft = errors.New("the server has left")
+var errLeft = &closing{"the server has left"}
 
 // blocks tells of each command whether it is one that waits.
 var blocks = func() (t [redis.Count + 1]bool) {
