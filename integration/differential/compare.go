@@ -158,7 +158,7 @@ func CompareSeen(st *Statement, whole, sharded *Result) string {
 		}
 	}
 	for i, a := range whole.Columns {
-		if b := sharded.Columns[i]; (a.Flags^b.Flags)&^unsteady != 0 || a.Length != b.Length || a.Decimals != b.Decimals {
+		if b := sharded.Columns[i]; (a.Flags^b.Flags)&^unsteady != 0 || a.Length != b.Length || number(a) && a.Decimals != b.Decimals {
 			if !extreme(a) || !extreme(b) {
 				return fmt.Sprintf("column %d: %+v on one server, %+v on shards", i+1, a, b)
 			}
