@@ -55,6 +55,12 @@ func (s *stream) drop() {
 // fill waits for more bytes. need is how many unread ones the caller wants at once; the buffer grows to hold them.
 func (s *stream) fill(need int) error {
 	if s.r == s.w {
+		if s.buf != nil && !s.conn.Raw() && need <= len(s.buf.Bytes()) {
+			// Under TLS whoever waits without a buffer gets a byte first, and a large answer would pass byte by byte.
+			n, err := s.conn.Read(s.buf.Bytes())
+			s.r, s.w = 0, n
+			return err
+		}
 		s.drop()
 		buf, n, err := s.conn.ReadPooled(&socket.Shared, max(need, s.size, smallRead))
 		if err != nil {
