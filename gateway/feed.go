@@ -19,6 +19,7 @@ type feed struct {
 	source source // that it was made from
 	stop   context.CancelFunc
 	ends   sync.WaitGroup
+	unview func() // takes what it shows off the admin interface
 }
 
 // source is what a change of makes another client.
@@ -119,7 +120,7 @@ func (g *Gateway) feedFrom(o xds.Options, from source, env config.Env) []config.
 		case <-ctx.Done():
 		}
 	})
-	g.View("xds", func() any { return client.Status() })
+	f.unview = g.View("xds", func() any { return client.Status() })
 	g.feed = f
 	return nil
 }
@@ -130,9 +131,9 @@ func (g *Gateway) unfollow() {
 		return
 	}
 	g.feed.end()
+	g.feed.unview()
 	g.feed = nil
 	g.awaiting.Store(false)
-	g.View("xds", nil)
 }
 
 // Synced is closed when the first whole configuration of a control plane is active; nil without a control plane.

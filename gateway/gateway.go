@@ -65,7 +65,7 @@ type Gateway struct {
 
 	mu        sync.Mutex // guards what follows; taken after apply
 	listeners map[string]*bound
-	views     map[string]func() any
+	views     map[string]*view
 	actions   map[string]func(context.Context, url.Values) (any, error)
 	leaving   sync.WaitGroup // drains of what a reconfiguration removed
 	resuming  sync.WaitGroup // drains that are being taken back; they take apply, so that nobody waits for them who holds it
@@ -101,7 +101,7 @@ type Rejection struct {
 func New(logs *telemetry.Logs, protocols ...Protocol) *Gateway {
 	g := &Gateway{
 		logs: logs, log: logs.Logger("gateway"), protocols: map[string]Protocol{}, started: time.Now(), metrics: telemetry.NewRegistry(),
-		listeners: map[string]*bound{}, views: map[string]func() any{}, actions: map[string]func(context.Context, url.Values) (any, error){},
+		listeners: map[string]*bound{}, views: map[string]*view{}, actions: map[string]func(context.Context, url.Values) (any, error){},
 	}
 	g.told = telemetry.NewStatements(g.metrics, g.Access)
 	g.ending, g.end = context.WithCancel(context.Background())
@@ -237,16 +237,23 @@ func (g *Gateway) Rand() uint64 { return rand.Uint64() }
 // Started is when the gateway was made.
 func (g *Gateway) Started() time.Time { return g.started }
 
-// View contributes a view to the admin interface; nil removes it.
-func (g *Gateway) View(name string, f func() any) {
+// View contributes a view to the admin interface, until remove is called or another takes its name.
+func (g *Gateway) View(name string, f func() any) (remove func()) {
+	v := &view{f}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if f == nil {
-		delete(g.views, name)
-		return
+	g.views[name] = v
+	return func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.views[name] == v {
+			delete(g.views, name)
+		}
 	}
-	g.views[name] = f
 }
+
+// view is a contributed view; its address says whose it is.
+type view struct{ show func() any }
 
 // Views are the contributed views.
 func (g *Gateway) Views() map[string]func() any {
@@ -254,7 +261,7 @@ func (g *Gateway) Views() map[string]func() any {
 	defer g.mu.Unlock()
 	out := make(map[string]func() any, len(g.views))
 	for k, v := range g.views {
-		out[k] = v
+		out[k] = v.show
 	}
 	return out
 }

@@ -284,6 +284,21 @@ func TestRemovedListenerIsForgotten(t *testing.T) {
 	}
 }
 
+// A listener that moved is there twice while the old one drains: what the old one leaves is not the new one's.
+func TestViewsOfTwoOwners(t *testing.T) {
+	g := start(t)
+	first := g.View("v", func() any { return 1 })
+	second := g.View("v", func() any { return 2 })
+	first()
+	if v := g.Views()["v"]; v == nil || v() != 2 {
+		t.Error("the second owner's view went with the first")
+	}
+	second()
+	if g.Views()["v"] != nil {
+		t.Error("a view outlived its owner")
+	}
+}
+
 func TestEndpointsCountConnections(t *testing.T) {
 	server := echoServer(t, "one")
 	g := start(t)

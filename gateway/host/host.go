@@ -41,8 +41,9 @@ type Host interface {
 	Now() time.Time
 	// Rand is uniform and safe for concurrent use.
 	Rand() uint64
-	// View contributes a JSON-able view to the admin interface under /views/NAME. A second call replaces it, nil removes it.
-	View(name string, f func() any)
+	// View contributes a JSON-able view to the admin interface under /views/NAME. A second call replaces it; remove takes back
+	// what this call contributed, and leaves what took its place: a listener that moved is there twice while the old one drains.
+	View(name string, f func() any) (remove func())
 	// Action contributes something that an operator may have done, by POST to /actions/NAME. values are the request's
 	// parameters; the answer is JSON-able. A second call replaces it, nil removes it.
 	Action(name string, f func(ctx context.Context, values url.Values) (any, error))

@@ -34,6 +34,7 @@ type handler struct {
 	life      context.Context // of work that outlives a session: cancels and resets
 	stop      context.CancelFunc
 	idle      sync.WaitGroup
+	unview    func()
 
 	current  atomic.Pointer[terms]
 	draining atomic.Bool
@@ -43,6 +44,7 @@ type handler struct {
 	sessions map[uint32]*session
 	workers  map[database.Source]*worker
 	gone     chan struct{} // closed when the last session left during a drain
+	unshadow func()        // nil: nothing is shown
 }
 
 // terms is what sessions are served under; replaced as a whole when the configuration changes.
@@ -84,7 +86,7 @@ func newHandler(h host.Host, l *config.Listener, keys *keygen.Source) (*handler,
 		w.Close()
 		return nil, err
 	}
-	h.View("mysql/"+l.Name, m.view)
+	m.unview = h.View("mysql/"+l.Name, m.view)
 	m.idle.Go(m.shadow.run)
 	m.idle.Go(m.endIdle)
 	return m, nil
@@ -130,12 +132,21 @@ func (m *handler) Update(l *config.Listener) error {
 		t.tls = conf
 	}
 	m.current.Store(t)
-	if block.Shadow != nil {
-		m.host.View("shadow/"+m.name, m.shadow.view)
-	} else {
-		m.host.View("shadow/"+m.name, nil)
-	}
+	m.showShadow(block.Shadow != nil)
 	return nil
+}
+
+// showShadow has the admin interface show what differed, or no longer.
+func (m *handler) showShadow(on bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case on && m.unshadow == nil:
+		m.unshadow = m.host.View("shadow/"+m.name, m.shadow.view)
+	case !on && m.unshadow != nil:
+		m.unshadow()
+		m.unshadow = nil
+	}
 }
 
 // Settle ends the sessions of users that are gone, and says so.
@@ -241,8 +252,8 @@ func (m *handler) Close() {
 	m.each(func(s *session) { s.end(fault(codeServerShutdown, stateCommunication, "Server shutdown in progress")) })
 	m.idle.Wait()
 	m.watcher.Close()
-	m.host.View("mysql/"+m.name, nil)
-	m.host.View("shadow/"+m.name, nil)
+	m.unview()
+	m.showShadow(false)
 	m.dropWorkers()
 }
 

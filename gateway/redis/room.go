@@ -66,6 +66,7 @@ type attachment struct {
 	ctx     context.Context
 	stop    context.CancelFunc
 	watch   sync.WaitGroup
+	unview  func() // takes what it shows off the admin interface, unless another one shows itself there
 
 	topology  topology
 	sentinels sentinels
@@ -96,7 +97,7 @@ func (r *room) attach(c *cluster.Cluster, conf *config.Cluster) (*attachment, er
 		return nil, err
 	}
 	a.watch.Go(a.follow)
-	r.host.View("redis/"+c.Name(), a.view)
+	a.unview = r.host.View("redis/"+c.Name(), a.view)
 	return a, nil
 }
 

@@ -62,8 +62,8 @@ func (s *seat) Update(c *config.Cluster) error {
 
 // Close gives the connections up. Sessions that still come get an error.
 func (s *seat) Close() {
-	s.room.host.View("redis/"+s.cluster.Name(), nil)
 	a := s.now.Load()
+	a.unview()
 	a.depart()
 	s.room.do(func() {
 		for b := range s.room.engine.backends {

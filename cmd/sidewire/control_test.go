@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sidewire/sidewire/gateway"
+	"github.com/sidewire/sidewire/gateway/telemetry"
+)
+
+// certificates writes ca.pem, and NAME.pem and NAME.key that it signed.
+func certificates(t *testing.T, dir string, names ...string) {
+	t.Helper()
+	put := func(file, kind string, der []byte) {
+		if err := os.WriteFile(filepath.Join(dir, file), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now := time.Now()
+	var ca *x509.Certificate
+	var caKey *ecdsa.PrivateKey
+	for i, name := range append([]string{"ca"}, names...) {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := &x509.Certificate{SerialNumber: big.NewInt(int64(i + 1)), Subject: pkix.Name{CommonName: name}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
+			IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
+		if ca == nil {
+			c.IsCA, c.BasicConstraintsValid, c.KeyUsage, c.ExtKeyUsage = true, true, x509.KeyUsageCertSign, nil
+			ca, caKey = c, key
+		}
+		der, err := x509.CreateCertificate(rand.Reader, c, ca, &key.PublicKey, caKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keyDER, err := x509.MarshalECPrivateKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(name+".pem", "CERTIFICATE", der)
+		put(name+".key", "EC PRIVATE KEY", keyDER)
+	}
+}
+
+// sidecar starts a gateway that follows the control plane at address.
+func sidecar(t *testing.T, address, tls string) *gateway.Gateway {
+	t.Helper()
+	logs, err := telemetry.NewLogs(io.Discard, "text", slog.LevelError)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := gateway.New(logs, protocols()...)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+		defer cancel()
+		g.Close(ctx)
+	})
+	file := filepath.Join(t.TempDir(), "sidewire.yaml")
+	text := fmt.Sprintf("admin: {address: \"\"}\nnode: {id: n}\nxds: {servers: [{address: %q, tls: %s}]}\n", address, tls)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if problems := g.LoadFile(file); len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	return g
+}
+
+// A control plane with TLS and a client CA serves sidecars that prove themselves, and no others.
+func TestControlOverTLS(t *testing.T) {
+	dir, certs := t.TempDir(), t.TempDir()
+	certificates(t, certs, "server", "client")
+	at := func(name string) string { return filepath.Join(certs, name) }
+	resources := fmt.Sprintf("listeners: [{name: a, address: \"unix:%s/s\", tcp: {cluster: c}}]\nclusters: [{name: c, tcp: {}, health: {disabled: true}, endpoints: [\"127.0.0.1:1\"]}]\n", t.TempDir())
+	if err := os.WriteFile(filepath.Join(dir, "a.yaml"), []byte(resources), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := free.Addr().String()
+	free.Close()
+	f := controlFlags{dir: dir, address: address, cert: at("server.pem"), key: at("server.key"), clientCA: at("ca.pem"), level: "off", format: "text"}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- f.run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	trusted := sidecar(t, address, fmt.Sprintf("{ca: %q, cert: %q, key: {file: %q}}", at("ca.pem"), at("client.pem"), at("client.key")))
+	select {
+	case <-trusted.Synced():
+	case <-time.After(20 * time.Second):
+		t.Fatal("nothing came by TLS")
+	}
+	if trusted.Snapshot().Listener("a") == nil {
+		t.Error("the folder's listener did not come")
+	}
+	for tls, why := range map[string]string{
+		fmt.Sprintf("{ca: %q}", at("ca.pem")): "certificate required",
+		"{}":                                  "certificate signed by unknown authority",
+	} {
+		other := sidecar(t, address, tls)
+		status := ""
+		for deadline := time.Now().Add(20 * time.Second); !strings.Contains(status, why); time.Sleep(5 * time.Millisecond) {
+			b, err := json.Marshal(other.Views()["xds"]())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if status = string(b); time.Now().After(deadline) {
+				t.Fatalf("with %s: %s, want %q", tls, status, why)
+			}
+		}
+		if other.Snapshot().Listener("a") != nil {
+			t.Errorf("with %s the folder's listener came", tls)
+		}
+	}
+}
+
+// --check says what is wrong with a folder, and ends without serving.
+func TestControlCheck(t *testing.T) {
+	for text, want := range map[string]error{
+		"clusters: [{name: c, tcp: {}, endpoints: [\"127.0.0.1:1\"]}]": nil,
+		"clusters: [{name: c, tcp: {}, endpoints: [\"nowhere\"]}]":     failure{exitFailed},
+	} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "a.yaml"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f := controlFlags{dir: dir, address: "no address", check: true, level: "off", format: "text"}
+		if err := f.run(t.Context()); err != want {
+			t.Errorf("%s: %v, want %v", text, err, want)
+		}
+	}
+	f := controlFlags{dir: t.TempDir(), clientCA: "ca.pem", level: "off", format: "text"}
+	if err := f.run(t.Context()); err == nil || !strings.Contains(err.Error(), "reading certificate and key") {
+		t.Errorf("a client CA without a certificate: %v", err)
+	}
+}
