@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs Redis's own Tcl suite (from Debian's source package, fetched and thrown away) directly and through sidewire, and fails if sidewire
 # loses more than the agreed share of what passes directly: transparent, before one server, in RESP2 and RESP3; sharded, before a cluster of
-# three shown as one node. Tests in scripts/redis-suite.skip are left out, each with its reason.
+# three shown as one node. Tests in scripts/redis-suite.skip, and in
+# redis-suite.sharded.skip for the last, are left out, with their reasons.
 #
 # usage: scripts/redis-suite.sh [transparent] [resp3] [sharded]      default: all
 # UNITS="unit/type/list ..." narrows it, SUITE=DIR is a source tree that is there already, OUTPUT=DIR keeps what the suite printed: a
@@ -109,6 +110,7 @@ transparent() { # transparent NAME
 	verdict "$1" "direct-$1" "via-$1" 98
 }
 sharded() {
+	grep -v '^#' "$here/scripts/redis-suite.sharded.skip" | grep . >>"$work/skip"
 	port=$((port + 100))
 	serving="$port $((port + 1)) $((port + 2)) $((port + 10))"
 	for i in 0 1 2; do server $((port + i)) --cluster-enabled yes; done
