@@ -133,6 +133,13 @@ func (e example) run(t *testing.T, text string) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	fromBootstrap(t, file)
+	e.ask(t, "127.0.0.1:"+listen)
+}
+
+// fromBootstrap starts a gateway from a bootstrap file.
+func fromBootstrap(t *testing.T, file string) {
+	t.Helper()
 	logs, err := telemetry.NewLogs(io.Discard, "text", slog.LevelError)
 	if err != nil {
 		t.Fatal(err)
@@ -144,9 +151,71 @@ func (e example) run(t *testing.T, text string) {
 		g.Close(ctx)
 	})
 	if problems := g.LoadFile(file); len(problems) > 0 {
-		t.Fatalf("%v in\n%s", problems, text)
+		t.Fatal(problems)
 	}
-	e.ask(t, "127.0.0.1:"+listen)
+}
+
+// TestEnvoyRedisRoutes sends keys where a redis_proxy's prefixes say, with their prefix removed, and fails what a runtime layer has fail.
+func TestEnvoyRedisRoutes(t *testing.T) {
+	leak.Check(t)
+	var stores []*embedded.Redis
+	clusters := ""
+	for i := range 2 {
+		s, err := embedded.StartRedis("127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		closing(t, s)
+		stores = append(stores, s)
+		_, port, _ := net.SplitHostPort(s.Addr)
+		clusters += fmt.Sprintf(`
+    - name: r%d
+      type: STATIC
+      load_assignment: {cluster_name: r, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: %s}}}}]}]}`, i, port)
+	}
+	listen := servers.Port(t)
+	file := filepath.Join(t.TempDir(), "envoy.yaml")
+	text := fmt.Sprintf(`
+layered_runtime: {layers: [{name: static, static_layer: {faults: {get: 100}}}]}
+static_resources:
+  listeners:
+    - name: l
+      address: {socket_address: {address: 127.0.0.1, port_value: %d}}
+      filter_chains:
+        - filters:
+            - name: redis
+              typed_config:
+                "@type": type.googleapis.com/envoy.extensions.filters.network.redis_proxy.v3.RedisProxy
+                stat_prefix: r
+                settings: {op_timeout: 3s}
+                prefix_routes: {routes: [{prefix: "a:", remove_prefix: true, cluster: r1}], catch_all_route: {cluster: r0}}
+                faults: [{fault_type: ERROR, commands: [GETDEL], fault_enabled: {default_value: {numerator: 0}, runtime_key: faults.get}}]
+  clusters:%s
+`, listen, clusters)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fromBootstrap(t, file)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	c := redis.NewClient(&redis.Options{Addr: fmt.Sprintf("127.0.0.1:%d", listen), MaxRetries: -1})
+	defer c.Close()
+	for key, where := range map[string]int{"a:k": 1, "other": 0} {
+		if err := c.Set(ctx, key, "v", 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if v, err := c.Get(ctx, key).Result(); err != nil || v != "v" {
+			t.Errorf("%s: %q, %v", key, v, err)
+		}
+		direct := redis.NewClient(&redis.Options{Addr: stores[where].Addr})
+		if n, err := direct.Exists(ctx, strings.TrimPrefix(key, "a:")).Result(); err != nil || n != 1 {
+			t.Errorf("%s is not on server %d: %d, %v", key, where, n, err)
+		}
+		direct.Close()
+	}
+	if err := c.GetDel(ctx, "other").Err(); err == nil || err == redis.Nil {
+		t.Errorf("the runtime layer's fault did not come: %v", err)
+	}
 }
 
 // store is a server in the place of the example's.
