@@ -96,7 +96,12 @@ func (s *session) dispatch(cmd wire.Command, raw, body []byte, seq byte) error {
 	case wire.ComQuery:
 		return s.query(raw, body, seq)
 	case wire.ComStmtPrepare:
-		return s.prepare(raw, body, seq)
+		before := s.nextStmt
+		err := s.prepare(raw, body, seq)
+		if s.lastStmt = 0; s.nextStmt != before {
+			s.lastStmt = s.nextStmt
+		}
+		return err
 	case wire.ComStmtExecute:
 		return s.execute(body, seq)
 	case wire.ComStmtLongData:

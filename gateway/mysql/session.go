@@ -54,6 +54,7 @@ type session struct {
 	pins      pins
 	prepared  map[uint32]*prepared
 	nextStmt  uint32
+	lastStmt  uint32 // prepared by the last COM_STMT_PREPARE; 0: it failed
 	scan      scan.Result
 	out       []byte // scratch for packets of our own
 	scratch   []byte // scratch for packets that pass changed

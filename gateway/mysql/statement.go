@@ -194,6 +194,9 @@ func (s *session) statementOf(body []byte) (*prepared, error) {
 	if err != nil {
 		return nil, err
 	}
+	if id == wire.LastStatement {
+		id = s.lastStmt
+	}
 	p := s.prepared[id]
 	if p == nil {
 		return nil, fault(codeUnknownStatement, stateGeneral, "Unknown prepared statement handler (%d) given to %s", id, wire.Command(body[0]))

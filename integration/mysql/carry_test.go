@@ -1,11 +1,13 @@
 package mysql
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/sidewire/sidewire/integration/servers"
+	wire "github.com/sidewire/sidewire/protocols/mysql"
 )
 
 // What a session says of its transactions goes with it from one server connection to the next.
@@ -70,4 +72,28 @@ func TestPinsEnd(t *testing.T) {
 			free(step.free, step.statement)
 		}
 	})
+}
+
+// MariaDB's clients send an execution along with the preparation, under the number of whatever is prepared last.
+func TestExecuteWhatWasPreparedLast(t *testing.T) {
+	w := begin(t, servers.MariaDB(t), 1)
+	c := rawClient(t, w.addr, "app", "local", 0)
+	execute := wire.AppendExecute(nil, &wire.Execute{ID: wire.LastStatement})
+	for _, tc := range []struct{ prepare, want string }{{"SELECT 'first'", "first"}, {"SELECT 'second'", "second"}, {"SELEKT", ""}} {
+		both, _ := wire.AppendPacket(nil, 0, append([]byte{byte(wire.ComStmtPrepare)}, tc.prepare...))
+		both, _ = wire.AppendPacket(both, 0, execute)
+		if _, err := c.Write(both); err != nil {
+			t.Fatal(err)
+		}
+		_, _, failed := c.answer(wire.ComStmtPrepare)
+		rows, _, err := c.answer(wire.ComStmtExecute)
+		if tc.want == "" {
+			var refused *wire.Error
+			if failed == nil || !errors.As(err, &refused) || refused.Code != 1243 {
+				t.Errorf("after a failed preparation: %v, %v", failed, err)
+			}
+		} else if failed != nil || err != nil || len(rows) != 1 || !strings.Contains(rows[0], tc.want) {
+			t.Errorf("%s: %v, %q, %v", tc.prepare, failed, rows, err)
+		}
+	}
 }

@@ -8,6 +8,10 @@ import (
 // MaxParams is the most parameters a prepared statement can have.
 const MaxParams = 1<<16 - 1
 
+// LastStatement is MariaDB's number for the statement that was prepared last: its clients send the execution along with
+// the preparation.
+const LastStatement = 1<<32 - 1
+
 // ParamType is the type of a parameter as COM_STMT_EXECUTE states it.
 type ParamType struct {
 	Type     FieldType
