@@ -15,8 +15,11 @@ import (
 const (
 	// compressFrom is the least that is worth compressing, as servers have it.
 	compressFrom = 50
-	// compressAtMost is what goes into one compressed packet; both sides' buffers stay of that size.
-	compressAtMost = 256 << 10
+	// compressAtMost is what goes into one compressed packet.
+	compressAtMost = 2 * wholeCompressed
+	// wholeCompressed is up to what length a row is collected for a client, so that it lies in one compressed packet:
+	// Connector/Python finds the end of a row in two at most.
+	wholeCompressed = 1 << 20
 )
 
 // compressed is a connection whose bytes travel in compressed packets (CLIENT_COMPRESS). It has one owner, like the

@@ -66,7 +66,10 @@ func (s *session) forward(b *backend, virtual uint32) error {
 			if s.overlong(done) {
 				return s.cutShort(b, done)
 			}
-			if err := s.flush(b, done); err != nil {
+			if s.packed != nil && r.Left() > 0 && len(a.held)+done < wholeCompressed {
+				a.held = append(a.held, b.unread()[:done]...)
+				b.took(done)
+			} else if err := s.flush(b, done); err != nil {
 				return err
 			}
 			done = 0

@@ -158,6 +158,9 @@ func (s *session) turn(raw, body []byte, seq byte) bool {
 		return true
 	}
 	s.release()
+	if cap(s.answer.held) > largeRead {
+		s.answer.held = nil
+	}
 	if cap(s.scratch) > largeRead {
 		s.scratch = nil // a large statement's: the session may idle for hours
 	}
