@@ -16,6 +16,11 @@ import (
 // open makes a listener that serves until the test's end.
 func open(t *testing.T, h Handler, edit func(*config.Listener)) *Listener {
 	t.Helper()
+	return openIn(t, telemetry.NewRegistry(), h, edit)
+}
+
+func openIn(t *testing.T, metrics *telemetry.Registry, h Handler, edit func(*config.Listener)) *Listener {
+	t.Helper()
 	conf := &config.Listener{Name: "door", Address: "127.0.0.1:0"}
 	edit(conf)
 	socket, err := Bind(conf.Address, conf.Unix)
@@ -24,7 +29,7 @@ func open(t *testing.T, h Handler, edit func(*config.Listener)) *Listener {
 	}
 	var id uint64
 	l, err := New(conf.Address, socket, conf, h, Deps{
-		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Metrics: telemetry.NewRegistry(), Now: time.Now,
+		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Metrics: metrics, Now: time.Now,
 		NextID: func() uint64 { id++; return id },
 	})
 	if err != nil {

@@ -36,9 +36,9 @@ type Listener struct {
 	deps    Deps
 	ctx     context.Context // ends when the listener is cut
 	cut     context.CancelFunc
-	stop    chan struct{} // closed when nothing more is to be accepted
-	ended   chan struct{} // closed when the accept loop has ended
-	active  *telemetry.Gauge
+	stop    chan struct{}    // closed when nothing more is to be accepted
+	ended   chan struct{}    // closed when the accept loop has ended
+	active  *telemetry.Gauge // of all sockets of that name
 	total   *telemetry.Counter
 	refused *telemetry.Counter
 
@@ -183,7 +183,8 @@ func (l *Listener) Serve() {
 func (l *Listener) accept(conn net.Conn) {
 	raw := socket.Wrap(conn)
 	c := &Conn{Conn: raw, raw: raw, ID: l.deps.NextID(), Started: l.deps.Now(), listener: l}
-	l.active.Set(l.count.Add(1))
+	l.count.Add(1)
+	l.active.Inc()
 	l.total.Inc()
 	l.mu.Lock()
 	s := l.state.Load() // under mu: whoever replaces it afterwards knows of this connection
@@ -248,7 +249,8 @@ func (l *Listener) gone(c *Conn) {
 		}
 	}
 	l.mu.Unlock()
-	l.active.Set(l.count.Add(-1))
+	l.count.Add(-1)
+	l.active.Dec()
 	c.service.open.End()
 }
 

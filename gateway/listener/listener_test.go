@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sidewire/sidewire/gateway/config"
+	"github.com/sidewire/sidewire/gateway/telemetry"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -88,6 +89,26 @@ func TestLimitPerSource(t *testing.T) {
 		}
 		if time.Now().After(deadline) {
 			t.Fatal("a closed connection still counts")
+		}
+	}
+}
+
+// A listener may have several sockets, as Kafka's have one a broker: its gauge is of all of them.
+func TestConnectionsOfAllSockets(t *testing.T) {
+	metrics := telemetry.NewRegistry()
+	gauge := metrics.Gauge("sidewire_listener_connections", "Client connections now open.", "listener", "door")
+	one := openIn(t, metrics, porter{}, func(*config.Listener) {}).Addr().String()
+	two := openIn(t, metrics, porter{}, func(*config.Listener) {}).Addr().String()
+	visit(t, one, "")
+	visit(t, two, "")
+	last, _ := visit(t, two, "")
+	if n := gauge.Value(); n != 3 {
+		t.Errorf("%d connections, want 3", n)
+	}
+	last.Close()
+	for deadline := time.Now().Add(patience); gauge.Value() != 2; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d connections, want 2", gauge.Value())
 		}
 	}
 }
