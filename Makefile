@@ -33,8 +33,10 @@ unit:
 
 test: build vet lint race integration
 
+# Counts of allocations run again without the detector, with which pools forget at random.
 race:
 	$(GO) test -race -timeout $(TEST_TIMEOUT) ./...
+	$(GO) test -timeout $(UNIT_TIMEOUT) -run 'Alloc|NoMemory' ./gateway/... ./protocols/... ./sharding/...
 
 # What only counts (allocations, memory, answers of a pure planner) runs without the detector, which would falsify or drown it.
 integration: servers

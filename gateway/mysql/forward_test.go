@@ -87,7 +87,7 @@ func TestForwardedRowsCostNoMemory(t *testing.T) {
 		if s.answer.reply.Rows != int64(rows) || s.answer.sent != int64(len(answer)) {
 			t.Fatalf("%d rows and %d bytes passed, %d and %d were sent", s.answer.reply.Rows, s.answer.sent, rows, len(answer))
 		}
-		if least > 0 {
+		if least > 0 && !raceDetector {
 			t.Errorf("%d rows: %v allocations", rows, least)
 		}
 	}
