@@ -252,9 +252,10 @@ func openOwn(config *anypb.Any) (name string, body tree, err error) {
 	return "", nil, nil
 }
 
-// openMessage reads a message of sidewire's own: string yaml = 1, google.protobuf.Struct value = 2.
+// openMessage reads a message of sidewire's own: string yaml = 1, google.protobuf.Struct value = 2. Encoders may write fields in any
+// order; value lies over yaml in each.
 func openMessage(b []byte) (tree, error) {
-	out := tree{}
+	out, over := tree{}, tree{}
 	for len(b) > 0 {
 		number, kind, n := protowire.ConsumeTag(b)
 		if n < 0 {
@@ -281,7 +282,7 @@ func openMessage(b []byte) (tree, error) {
 		if err := proto.Unmarshal(value, &s); err != nil {
 			return nil, err
 		}
-		out = merge(out, fromStruct(&s))
+		over = merge(over, fromStruct(&s))
 	}
-	return out, nil
+	return merge(out, over), nil
 }
