@@ -42,12 +42,14 @@ type upstream struct {
 	mu      sync.Mutex // guards what follows
 	brokers map[int32]broker
 	changed chan struct{} // closed at the next change
+	lists   uint64        // how often the cluster has listed its brokers
+	listed  chan struct{} // closed at the next list
 }
 
 func newUpstream(h host.Host, c *cluster.Cluster) *upstream {
 	ctx, end := context.WithCancel(context.Background())
 	u := &upstream{host: h, cluster: c, end: end, ended: make(chan struct{}), wake: make(chan struct{}, 1),
-		brokers: map[int32]broker{}, changed: make(chan struct{})}
+		brokers: map[int32]broker{}, changed: make(chan struct{}), listed: make(chan struct{})}
 	go u.run(ctx)
 	return u
 }
@@ -195,6 +197,9 @@ func (u *upstream) learnAll(m *kmsg.MetadataResponse) {
 	if changed {
 		u.announce()
 	}
+	u.lists++
+	close(u.listed)
+	u.listed = make(chan struct{})
 }
 
 // learn takes what a response on its way to a client says of a broker.
@@ -235,23 +240,31 @@ func (u *upstream) known() (brokers map[int32]broker, changed <-chan struct{}) {
 	return maps.Clone(u.brokers), u.changed
 }
 
-// find waits until a broker is known.
+// find waits until a broker is known, or the cluster has said without it who its brokers are: twice, since the first list may have been
+// on its way already. A client that hears no soon asks elsewhere; one that waits for a broker that is gone does not.
 func (u *upstream) find(ctx context.Context, node int32) (broker, error) {
-	for first := true; ; first = false {
+	var first uint64
+	for begun := false; ; begun = true {
 		u.mu.Lock()
 		b, ok := u.brokers[node]
-		changed := u.changed
+		changed, listed, lists := u.changed, u.listed, u.lists
 		u.mu.Unlock()
+		if !begun {
+			first = lists
+		}
 		if ok {
 			return b, nil
 		}
-		if first {
+		if lists < first+2 {
 			u.look()
+			select {
+			case <-changed:
+				continue
+			case <-listed:
+				continue
+			case <-ctx.Done():
+			}
 		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return broker{}, fmt.Errorf("cluster %q has no broker %d", u.cluster.Name(), node)
-		}
+		return broker{}, fmt.Errorf("cluster %q has no broker %d", u.cluster.Name(), node)
 	}
 }
