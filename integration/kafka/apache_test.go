@@ -199,9 +199,11 @@ func jsonLines(t *testing.T, out string) map[string][]map[string]any {
 
 func verifiable(t *testing.T, c *servers.KafkaCluster, p *proxy, newGroups bool) {
 	ctx := within(t, 120*time.Second)
-	createTopic(t, ctx, p.addr, "verified", 3)
+	_, port, _ := strings.Cut(p.addr, ":") // the cluster may be another test's as well
+	topic := "verified-" + port
+	createTopic(t, ctx, p.addr, topic, 3)
 	const n = 3000
-	sent := jsonLines(t, tool(t, ctx, c, "VerifiableProducer", "--bootstrap-server", p.addr, "--topic", "verified", "--max-messages", fmt.Sprint(n)))
+	sent := jsonLines(t, tool(t, ctx, c, "VerifiableProducer", "--bootstrap-server", p.addr, "--topic", topic, "--max-messages", fmt.Sprint(n)))
 	if acked := len(sent["producer_send_success"]); acked != n {
 		t.Errorf("%d of %d acknowledged", acked, n)
 	}
@@ -210,7 +212,7 @@ func verifiable(t *testing.T, c *servers.KafkaCluster, p *proxy, newGroups bool)
 		protocols = append(protocols, "consumer")
 	}
 	for _, protocol := range protocols {
-		args := []string{"--bootstrap-server", p.addr, "--topic", "verified", "--group-id", "group-" + protocol, "--max-messages", fmt.Sprint(n), "--reset-policy", "earliest"}
+		args := []string{"--bootstrap-server", p.addr, "--topic", topic, "--group-id", "group-" + protocol + "-" + port, "--max-messages", fmt.Sprint(n), "--reset-policy", "earliest"}
 		if newGroups {
 			args = append(args, "--group-protocol", protocol)
 		}

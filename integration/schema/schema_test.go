@@ -53,7 +53,7 @@ func TestSchemaAcceptsEveryExample(t *testing.T) {
 // What only shape makes wrong, an editor finds as well; references and readable files it cannot know.
 func TestSchemaRefusesBrokenShapes(t *testing.T) {
 	s := compiled(t)
-	for _, name := range []string{"list-at-top", "misspelt-section", "unknown-protocol", "two-protocols", "missing-cluster",
+	for _, name := range []string{"list-at-top", "misspelt-section", "unknown-protocol", "two-protocols",
 		"duration-without-unit", "unknown-balance", "wrong-types", "tls-without-key"} {
 		if err := check(t, s, conf+"bad/"+name+".yaml"); err == nil {
 			t.Errorf("%s: accepted", name)
