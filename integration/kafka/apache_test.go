@@ -197,10 +197,11 @@ func jsonLines(t *testing.T, out string) map[string][]map[string]any {
 	return byName
 }
 
-func verifiable(t *testing.T, c *servers.KafkaCluster, p *proxy, newGroups bool) {
+// verifiable produces and consumes by the verifiable tools, and returns the topic it made.
+func verifiable(t *testing.T, c *servers.KafkaCluster, p *proxy, newGroups bool) (topic string) {
 	ctx := within(t, 120*time.Second)
 	_, port, _ := strings.Cut(p.addr, ":") // the cluster may be another test's as well
-	topic := "verified-" + port
+	topic = "verified-" + port
 	createTopic(t, ctx, p.addr, topic, 3)
 	const n = 3000
 	sent := jsonLines(t, tool(t, ctx, c, "VerifiableProducer", "--bootstrap-server", p.addr, "--topic", topic, "--max-messages", fmt.Sprint(n)))
@@ -226,6 +227,7 @@ func verifiable(t *testing.T, c *servers.KafkaCluster, p *proxy, newGroups bool)
 			t.Errorf("%s group: %v of %d records", protocol, count, n)
 		}
 	}
+	return topic
 }
 
 func performanceTools(t *testing.T, c *servers.KafkaCluster, p *proxy) {

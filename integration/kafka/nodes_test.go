@@ -83,9 +83,9 @@ func TestVirtualNodeIDsEndToEnd(t *testing.T) {
 func TestApacheKafkaWithVirtualNodeIDs(t *testing.T) {
 	c := servers.Kafka(t, servers.Nodes(3))
 	p := start(t, c.Addrs(), "", ", first_node: 300000", "")
-	verifiable(t, c, p, true)
+	topic := verifiable(t, c, p, true)
 	ctx := within(t, 60*time.Second)
-	if out := tool(t, ctx, c, "TopicCommand", "--bootstrap-server", p.addr, "--describe", "--topic", "verified"); !strings.Contains(out, "Leader: 30000") {
+	if out := tool(t, ctx, c, "TopicCommand", "--bootstrap-server", p.addr, "--describe", "--topic", topic); !strings.Contains(out, "Leader: 30000") {
 		t.Errorf("describing a topic: %s", tail(out))
 	}
 	argv, err := c.Java("kafka.admin.ConfigCommand", "--bootstrap-server", p.addr, "--describe", "--all", "--entity-type", "brokers", "--entity-name", "300002")
