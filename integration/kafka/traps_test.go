@@ -357,7 +357,7 @@ clusters:
 	}), kgo.ProducerBatchMaxBytes(4 << 20)}
 	ctx := within(t, 90*time.Second) // TLS four times over under the race detector is slow
 	prod := client(t, fmt.Sprintf("kafka.test:%d", first), opts...)
-	produce(t, ctx, prod, "orders", 30, 300_000)
+	produce(t, ctx, prod, "orders", 30, 50_000)
 	prod.Close()
 	mu.Lock()
 	if !hosts["b0.kafka.test"] || !hosts["b1.kafka.test"] || !hosts["b2.kafka.test"] {
