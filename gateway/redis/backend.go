@@ -412,8 +412,8 @@ func (b *backend) expire() {
 			}
 			continue
 		}
-		if i == 0 && b.streaming && b.engine.clock-b.heard < b.pool.node.upstream.stuck {
-			continue // it takes its time, but it comes
+		if i == 0 && b.streaming && (b.engine.clock-b.heard < b.pool.node.upstream.stuck || p.session != nil && p.session.source == b) {
+			continue // it takes its time, or its client does, but it comes
 		}
 		if i == 0 && waited > b.pool.node.upstream.stuck {
 			b.pool.node.stuck(b.engine.clock)

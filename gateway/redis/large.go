@@ -210,12 +210,22 @@ func (s *session) forwardAlone(node int, c *redis.Command) bool {
 	return true
 }
 
-// throttle stops reading a reply that its client does not fetch.
+// throttle stops reading a reply that its client does not fetch, unless others wait behind it: then the client's output limit decides.
 func (b *backend) throttle(s *session) {
-	if (b.dedicated || b.detached) && s.source == nil && s.wire.Stalled() && s.wire.Unsent() > highWater {
+	if (b.dedicated || b.detached) && s.source == nil && s.wire.Stalled() && s.wire.Unsent() > highWater && b.serves(s) {
 		s.source = b
 		b.wire.Pause()
 	}
+}
+
+// serves tells whether nobody but s waits for what is under way on the connection.
+func (b *backend) serves(s *session) bool {
+	for i := range b.pending.len() {
+		if o := b.pending.at(i).owner(); o != nil && o != s {
+			return false
+		}
+	}
+	return true
 }
 
 // drained is told that a client has fetched everything.

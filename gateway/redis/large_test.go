@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sidewire/sidewire/protocols/redis"
 )
@@ -89,12 +90,40 @@ func TestLargeReplyHoldsUpNobody(t *testing.T) {
 	if first.session.closed || first.wire.Unsent() > 2<<20 {
 		t.Errorf("the slow client is gone: %v, or has %d bytes waiting", first.session.closed, first.wire.Unsent())
 	}
+	w.pass(time.Minute)
+	if n := w.up.nodes[0]; first.session.closed || n.failures > 0 {
+		t.Errorf("the server is blamed for its client: %d failures, %v", n.failures, n.lastErr)
+	}
 	// Those who ask for the same key again do so on connections of their own.
 	again := w.client()
 	again.askFunc(func(f []byte) error { return nil }, "GET", "k")
 	w.finish()
 	if n := len(w.up.largeKeys); n != 1 {
 		t.Errorf("%d keys are known to be large", n)
+	}
+}
+
+// Those whose commands were behind a large reply already when it turned out to be one do not wait for its client either.
+func TestSlowClientHoldsUpNobodyBehindIt(t *testing.T) {
+	w := newWorld(t, 2, 1, modeSingle)
+	w.slow, w.chunk = true, 20000
+	w.gate.limits.output = 16 << 20
+	w.servers["10.0.0.1:6379"].data["k"] = strings.Repeat("v", 8<<20)
+	first, other := w.client(), w.client()
+	for range 3 {
+		first.askFunc(func([]byte) error { return errors.New("came whole") }, "GET", "k")
+	}
+	other.ask("$-1\r\n", "GET", "x")
+	for first.session.inFlight() < 3 {
+		first.step()
+	}
+	for other.session.inFlight() == 0 {
+		other.step()
+	}
+	w.clients = []*client{other} // the first does not read
+	w.finish()
+	if !first.session.closed && first.wire.Unsent() > 16<<20 {
+		t.Errorf("%d bytes wait for a client that does not read", first.wire.Unsent())
 	}
 }
 
