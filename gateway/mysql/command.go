@@ -279,6 +279,10 @@ func (s *session) once(b *backend, seq byte, n needs, e *effect, virtual uint32,
 	}
 	defer s.waited(b)
 	if err := s.apply(b, n); err != nil {
+		var refused *wire.Error
+		if n.role == cluster.Replica && errors.As(err, &refused) && !b.broken && b.pool.endpoint.Role() == cluster.Replica {
+			return false, errElsewhere // the session's database, say, has not come there yet
+		}
 		return false, err
 	}
 	p, err := request(b)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sidewire/sidewire/gateway/cluster"
 	"github.com/sidewire/sidewire/gateway/socket"
 	wire "github.com/sidewire/sidewire/protocols/mysql"
 )
@@ -185,7 +186,7 @@ func (s *session) become(user string) {
 }
 
 // openDatabase finds out whether a session's first database exists, by asking a server for it, as a server would when
-// the client connected to it.
+// the client connected to it. The primary has the last word.
 func (s *session) openDatabase(db string) error {
 	s.database = ""
 	if s.handler.virtual(s.terms, db) != nil {
@@ -203,15 +204,26 @@ func (s *session) openDatabase(db string) error {
 	if db == "" {
 		return nil
 	}
-	b, err := s.acquire(needs{database: db})
+	at := needs{role: cluster.Any, database: db}
+	err := s.visit(at)
+	var refused *wire.Error
+	if errors.As(err, &refused) { // any server may be asked, and a replica may not have the database yet
+		at.role = cluster.Primary
+		err = s.visit(at)
+	}
+	if err == nil {
+		s.database = db
+	}
+	return err
+}
+
+// visit brings a connection to a state, and leaves it.
+func (s *session) visit(n needs) error {
+	b, err := s.acquire(n)
 	if err != nil {
 		return err
 	}
-	if err := s.apply(b, needs{database: db}); err != nil {
-		s.settle(b)
-		return err
-	}
-	s.database = db
+	err = s.apply(b, n)
 	s.settle(b)
-	return nil
+	return err
 }

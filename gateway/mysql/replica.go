@@ -321,8 +321,9 @@ func (s *session) readable(e *effect) bool {
 	return false
 }
 
-// errElsewhere means that a replica refused a statement because it writes: it runs on the primary.
-var errElsewhere = errors.New("the replica refused to write")
+// errElsewhere means that a replica refused a statement because it writes, or the session's state because it does not know
+// the database yet: it runs on the primary.
+var errElsewhere = errors.New("the replica refused")
 
 // writes reports whether a server refused a statement because the server takes no writes.
 func writes(e *wire.Error) bool {

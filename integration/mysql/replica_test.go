@@ -106,6 +106,38 @@ clusters:
 	})
 }
 
+// A database that a replica has not applied yet is there for whoever connects: the primary has the last word.
+func TestDatabaseThatAReplicaDoesNotHaveYet(t *testing.T) {
+	each(t, func(t *testing.T, start func(testing.TB, ...servers.Option) *servers.MySQLServer) {
+		db := start(t, servers.Replicas(1))
+		mariadb := strings.HasSuffix(t.Name(), "mariadb")
+		addr := "127.0.0.1:" + strconv.Itoa(servers.Port(t))
+		servers.StartSidewire(t, fmt.Sprintf(`
+listeners:
+  - {name: sql, address: %q, mysql: {users: [{name: app, password: local}], cluster: sql}}
+clusters:
+  - name: sql
+    mysql: {user: %s, password: %s, reads: {from: replicas}}
+    endpoints: [%q, %q]
+    health: {interval: 200ms}
+`, addr, db.User, db.Password, db.Addr, db.Replicas[0].Addr))
+		old := session(t, "app:local@tcp("+addr+")/")
+		root, far := session(t, db.AdminDSN("")), session(t, db.Replicas[0].AdminDSN(""))
+		mustExec(t, far, word(mariadb, "STOP SLAVE SQL_THREAD", "STOP REPLICA SQL_THREAD"))
+		t.Cleanup(func() {
+			far.ExecContext(context.Background(), word(mariadb, "START SLAVE SQL_THREAD", "START REPLICA SQL_THREAD"))
+		})
+		mustExec(t, root, "CREATE DATABASE fresh") // not by sidewire: it does not know that it must be waited for
+		t.Cleanup(func() { root.ExecContext(context.Background(), "DROP DATABASE fresh") })
+		for range 8 {
+			c := session(t, "app:local@tcp("+addr+")/fresh")
+			mustExec(t, c, "SELECT 1")
+			mustExec(t, old, "USE fresh")
+			mustExec(t, old, "SELECT 1")
+		}
+	})
+}
+
 // The same over shards, written in every way that a transaction can end: a statement on one shard, one on both, an explicit transaction
 // over both, and one under autocommit=0.
 func TestShardedReadsSeeWhatWasWritten(t *testing.T) {
