@@ -85,7 +85,7 @@ func TestQueryAttributesWithoutServer(t *testing.T) {
 	if c := rawClient(t, w.addr, "app", "local", wire.QueryAttributes); c.caps.Has(wire.QueryAttributes) {
 		t.Fatal("attributes are offered before MariaDB")
 	}
-	posing := listen(t, db, "server_version: 8.0.40", "pool: {max: 1}")
+	posing := front(t, db, layout{listener: "server_version: 8.0.40", cluster: "pool: {max: 1}"})
 	posing.settle(t)
 	c := rawClient(t, posing.addr, "app", "local", wire.QueryAttributes)
 	one := []byte{1, 1, 0, 1, 0xfe, 0, 1, 'n', 2, 'v', '1'}

@@ -2,7 +2,6 @@ package mysql
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -20,10 +19,7 @@ func TestScatterIsCancelled(t *testing.T) {
 		mustExec(t, root, "DROP DATABASE IF EXISTS "+name)
 		mustExec(t, root, "CREATE DATABASE "+name)
 	}
-	addr := "127.0.0.1:" + strconv.Itoa(servers.Port(t))
-	servers.StartSidewire(t, fmt.Sprintf(`
-listeners:
-  - {name: sql, address: %q, mysql: {users: [{name: app, password: local}], databases: [shop]}}
+	w := front(t, db, layout{serves: "databases: [shop]", databases: `
 databases:
   - name: shop
     rules:
@@ -34,12 +30,9 @@ databases:
         autoTables:
           t: {actualDataSources: "ds_${0..1}", shardingStrategy: {standard: {shardingColumn: id, shardingAlgorithmName: m}}}
         shardingAlgorithms: {m: {type: MOD, props: {sharding-count: 2}}}
-clusters:
-  - {name: sql, mysql: {user: %s, password: %s}, endpoints: [%q]}
-`, addr, db.User, db.Password, db.Addr))
+`})
 	ctx := deadline(t, 60*time.Second)
-	dsn := "app:local@tcp(" + addr + ")/shop"
-	c, other := session(t, dsn), session(t, dsn)
+	c, other := w.session(t, "shop"), w.session(t, "shop")
 	mustExec(t, c, "CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(9))")
 	mustExec(t, c, "INSERT INTO t (id, v) VALUES (1, 'a'), (2, 'b')")
 	sleeping := func(want int) {

@@ -36,7 +36,7 @@ func TestIsolationIsCarried(t *testing.T) {
 func TestPinsEnd(t *testing.T) {
 	each(t, func(t *testing.T, start func(testing.TB, ...servers.Option) *servers.MySQLServer) {
 		db := start(t)
-		w := listen(t, db, "", "pool: {max: 1, wait: 300ms}")
+		w := front(t, db, layout{cluster: "pool: {max: 1, wait: 300ms}"})
 		a, b := w.session(t, ""), w.session(t, "")
 		free := func(want bool, after string) {
 			t.Helper()

@@ -46,7 +46,7 @@ func TestCompression(t *testing.T) {
 		for _, client := range []bool{false, true} {
 			for _, server := range []bool{false, true} {
 				t.Run(fmt.Sprintf("client=%t,server=%t", client, server), func(t *testing.T) {
-					w := listen(t, db, "", fmt.Sprintf("compress: %t, pool: {max: 2}", server))
+					w := front(t, db, layout{cluster: fmt.Sprintf("compress: %t, pool: {max: 2}", server)})
 					c := session(t, fmt.Sprintf("app:local@counted(%s)/packed?compress=%t&multiStatements=true&maxAllowedPacket=67108864", w.addr, client))
 					passes(t, c, server)
 					read.Store(0)
@@ -122,11 +122,11 @@ func passes(t *testing.T, c *sql.Conn, compressed bool) {
 // zstd is not offered, nor zlib where a listener forbids it.
 func TestCompressionOffered(t *testing.T) {
 	db := servers.MariaDB(t)
-	w := listen(t, db, "", "")
+	w := front(t, db, layout{})
 	if c := rawClient(t, w.addr, "app", "local", wire.ZstdCompress); c.caps.Has(wire.ZstdCompress) {
 		t.Error("zstd is offered")
 	}
-	w = listen(t, db, "compress: false", "")
+	w = front(t, db, layout{listener: "compress: false"})
 	c := rawClient(t, w.addr, "app", "local", wire.Compress)
 	if c.caps.Has(wire.Compress) {
 		t.Error("zlib is offered although it is forbidden")

@@ -15,16 +15,7 @@ func TestGlobalConsistency(t *testing.T) {
 	each(t, func(t *testing.T, start func(testing.TB, ...servers.Option) *servers.MySQLServer) {
 		db := start(t, servers.Replicas(1))
 		replica := db.Replicas[0]
-		w := &world{db: db, addr: fmt.Sprintf("127.0.0.1:%d", servers.Port(t))}
-		w.side = servers.StartSidewire(t, fmt.Sprintf(`
-listeners:
-  - {name: sql, address: %q, mysql: {users: [{name: app, password: local}], cluster: sql}}
-clusters:
-  - name: sql
-    mysql: {user: %s, password: %s, reads: {from: replicas, consistency: global, wait: 50ms}}
-    endpoints: [%q, %q]
-    health: {interval: 200ms}
-`, w.addr, db.User, db.Password, db.Addr, replica.Addr))
+		w := front(t, db, layout{cluster: "reads: {from: replicas, consistency: global, wait: 50ms}"})
 		w.settle(t)
 		root, far := session(t, db.AdminDSN("")), session(t, replica.AdminDSN(""))
 		mustExec(t, root, "CREATE DATABASE IF NOT EXISTS everywhere")

@@ -49,7 +49,7 @@ func TestStatementTimeout(t *testing.T) {
 		{func(t testing.TB, o ...servers.Option) *servers.MySQLServer { return servers.MySQL(t, o...) }, "3024 HY000"},
 	} {
 		db := tc.start(t, servers.Private())
-		w := listen(t, db, "statement_timeout: 1s", "pool: {max: 4}, failover: {wait: 20s}")
+		w := front(t, db, layout{listener: "statement_timeout: 1s", cluster: "pool: {max: 4}, failover: {wait: 20s}"})
 		root := session(t, db.AdminDSN(""))
 		mustExec(t, root, "CREATE DATABASE slow")
 		mustExec(t, root, "CREATE TABLE slow.t (id INT PRIMARY KEY)")
@@ -107,7 +107,7 @@ func TestStatementTimeout(t *testing.T) {
 func TestMaxResult(t *testing.T) {
 	each(t, func(t *testing.T, start func(testing.TB, ...servers.Option) *servers.MySQLServer) {
 		db := start(t)
-		w := listen(t, db, "max_result: 1MB", "pool: {max: 2}")
+		w := front(t, db, layout{listener: "max_result: 1MB", cluster: "pool: {max: 2}"})
 		root := session(t, db.AdminDSN(""))
 		mustExec(t, root, "SET GLOBAL max_allowed_packet = 67108864")
 		mustExec(t, root, "CREATE DATABASE IF NOT EXISTS wide")
@@ -155,7 +155,7 @@ func TestMaxResult(t *testing.T) {
 // What waits for a connection waits as long as it may, in a queue as long as it may be, and is then refused.
 func TestPoolLimits(t *testing.T) {
 	db := servers.MariaDB(t)
-	w := listen(t, db, "", "pool: {max: 1, waiting: 1, wait: 1s, idle_timeout: 1s, lifetime: 2s}")
+	w := front(t, db, layout{cluster: "pool: {max: 1, waiting: 1, wait: 1s, idle_timeout: 1s, lifetime: 2s}"})
 	holder, first, second := w.session(t, ""), w.session(t, ""), w.session(t, "")
 	mustExec(t, holder, "BEGIN")
 	mustExec(t, holder, "SELECT 1")

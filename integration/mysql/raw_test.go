@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -156,34 +155,6 @@ func (c *raw) prepare(sql string) (wire.Prepared, error) {
 	}
 	_, made, err := c.answer(wire.ComStmtPrepare)
 	return made, err
-}
-
-// listen starts a sidewire before one server, with more in its listener's and its cluster's block.
-func listen(t testing.TB, db *servers.MySQLServer, listener, cluster string) *world {
-	t.Helper()
-	w := &world{db: db, addr: "127.0.0.1:" + strconv.Itoa(servers.Port(t))}
-	w.side = servers.StartSidewire(t, fmt.Sprintf(`
-listeners:
-  - {name: sql, address: %q, mysql: {users: [{name: app, password: local}], cluster: sql%s}}
-clusters:
-  - name: sql
-    mysql: {user: %s, password: %s%s}
-    endpoints: [%q]
-    health: {interval: 200ms}
-`, w.addr, more(listener), db.User, db.Password, more(cluster), db.Addr))
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("sidewire's log:\n%s", w.side.LogTail())
-		}
-	})
-	return w
-}
-
-func more(fields string) string {
-	if fields == "" {
-		return ""
-	}
-	return ", " + fields
 }
 
 // settle waits until a probe has told what stands behind.

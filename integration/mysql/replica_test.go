@@ -20,16 +20,7 @@ func TestReadsSeeWhatWasWritten(t *testing.T) {
 	each(t, func(t *testing.T, start func(testing.TB, ...servers.Option) *servers.MySQLServer) {
 		db := start(t, servers.Replicas(1))
 		replica := db.Replicas[0]
-		addr := "127.0.0.1:" + strconv.Itoa(servers.Port(t))
-		side := servers.StartSidewire(t, fmt.Sprintf(`
-listeners:
-  - {name: sql, address: %q, mysql: {users: [{name: app, password: local}], cluster: sql}}
-clusters:
-  - name: sql
-    mysql: {user: %s, password: %s, reads: {from: replicas, wait: 20ms}}
-    endpoints: [%q, %q]
-    health: {interval: 200ms}
-`, addr, db.User, db.Password, db.Addr, replica.Addr))
+		w := front(t, db, layout{cluster: "reads: {from: replicas, wait: 20ms}"})
 		root, far := session(t, db.AdminDSN("")), session(t, replica.AdminDSN(""))
 		mustExec(t, root, "CREATE DATABASE IF NOT EXISTS ryw")
 		mustExec(t, root, "DROP TABLE IF EXISTS ryw.t")
@@ -70,7 +61,7 @@ clusters:
 		served := map[string]int{}
 		checks := 0
 		for i := range 4 {
-			writer, reader := session(t, "app:local@tcp("+addr+")/"), session(t, "app:local@tcp("+addr+")/")
+			writer, reader := w.session(t, ""), w.session(t, "")
 			workers.Go(func() {
 				for n := 1; ctx.Err() == nil; n++ {
 					if _, err := writer.ExecContext(t.Context(), fmt.Sprintf("REPLACE INTO ryw.t VALUES (%d, %d)", i, n)); err != nil {
@@ -101,7 +92,7 @@ clusters:
 			t.Errorf("%d reads in %v, %d wanted", checks, patience, wanted)
 		}
 		if len(served) != 2 {
-			t.Errorf("only one server served: %v\n%s", served, side.LogTail())
+			t.Errorf("only one server served: %v\n%s", served, w.side.LogTail())
 		}
 	})
 }
@@ -144,10 +135,7 @@ func TestShardedReadsSeeWhatWasWritten(t *testing.T) {
 	each(t, func(t *testing.T, start func(testing.TB, ...servers.Option) *servers.MySQLServer) {
 		db := start(t, servers.Replicas(1))
 		replica := db.Replicas[0]
-		addr := "127.0.0.1:" + strconv.Itoa(servers.Port(t))
-		side := servers.StartSidewire(t, fmt.Sprintf(`
-listeners:
-  - {name: sql, address: %q, mysql: {users: [{name: app, password: local}], databases: [shop]}}
+		w := front(t, db, layout{serves: "databases: [shop]", cluster: "reads: {from: replicas, wait: 20ms}", databases: `
 databases:
   - name: shop
     rules:
@@ -163,19 +151,14 @@ databases:
               databaseStrategy: {standard: {shardingColumn: id, shardingAlgorithmName: m}}
           shardingAlgorithms:
             m: {type: MOD, props: {sharding-count: 2}}
-clusters:
-  - name: sql
-    mysql: {user: %s, password: %s, reads: {from: replicas, wait: 20ms}}
-    endpoints: [%q, %q]
-    health: {interval: 200ms}
-`, addr, db.User, db.Password, db.Addr, replica.Addr))
+`})
 		root, far := session(t, db.AdminDSN("")), session(t, replica.AdminDSN(""))
 		for _, d := range []string{"ryw_0", "ryw_1"} {
 			mustExec(t, root, "DROP DATABASE IF EXISTS "+d)
 			mustExec(t, root, "CREATE DATABASE "+d)
 			mustExec(t, root, "CREATE TABLE "+d+".t (id INT PRIMARY KEY, n INT)")
 		}
-		writer, reader := session(t, "app:local@tcp("+addr+")/shop"), session(t, "app:local@tcp("+addr+")/shop")
+		writer, reader := w.session(t, "shop"), w.session(t, "shop")
 		mustExec(t, writer, "INSERT INTO t (id, n) VALUES (0, 0), (1, 0)")
 		if err := servers.Poll(deadline(t, 20*time.Second), func(ctx context.Context) error {
 			var n int
@@ -225,7 +208,7 @@ clusters:
 		}
 		t.Logf("none stale; by server: %v", served)
 		if len(served) != 2 {
-			t.Errorf("only one server served: %v\n%s", served, side.LogTail())
+			t.Errorf("only one server served: %v\n%s", served, w.side.LogTail())
 		}
 	})
 }

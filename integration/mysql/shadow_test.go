@@ -3,7 +3,6 @@ package mysql
 import (
 	"encoding/json"
 	"fmt"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -19,10 +18,7 @@ func TestShadowReportsWhatShardingWouldDo(t *testing.T) {
 		mustExec(t, root, "DROP DATABASE IF EXISTS shop_now")
 		mustExec(t, root, "CREATE DATABASE shop_now")
 		mustExec(t, root, "CREATE TABLE shop_now.t_order (order_id BIGINT PRIMARY KEY, user_id INT, v VARCHAR(50))")
-		addr := "127.0.0.1:" + strconv.Itoa(servers.Port(t))
-		side := servers.StartSidewire(t, fmt.Sprintf(`
-listeners:
-  - {name: sql, address: %q, mysql: {users: [{name: app, password: local}], cluster: sql, shadow: {database: sharded, replaces: shop_now}}}
+		w := front(t, db, layout{listener: "shadow: {database: sharded, replaces: shop_now}", databases: `
 databases:
   - name: sharded
     rules:
@@ -33,11 +29,9 @@ databases:
         autoTables:
           t_order: {actualDataSources: "ds_${0..1}", shardingStrategy: {standard: {shardingColumn: user_id, shardingAlgorithmName: by_user}}}
         shardingAlgorithms: {by_user: {type: MOD, props: {sharding-count: 2}}}
-clusters:
-  - {name: sql, mysql: {user: %s, password: %s}, endpoints: [%q]}
-`, addr, db.User, db.Password, db.Addr))
+`})
 		ctx := deadline(t, 20*time.Second)
-		c := session(t, "app:local@tcp("+addr+")/shop_now")
+		c := w.session(t, "shop_now")
 		mustExec(t, c, "INSERT INTO t_order VALUES (1, 1, 'secret'), (2, 2, 'b')") // no column list: only the structure tells the key
 		for i := range 3 {
 			if got := show(ctx, c, "SELECT v FROM t_order WHERE user_id = ?", i); strings.HasPrefix(got, "error") {
@@ -66,7 +60,7 @@ clusters:
 				t.Fatalf("%d statements were planned: %+v", report.Total, report)
 			case <-time.After(50 * time.Millisecond):
 			}
-			text, err := side.Get(ctx, "/views/shadow/sql")
+			text, err := w.side.Get(ctx, "/views/shadow/sql")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -81,7 +75,7 @@ clusters:
 		if fmt.Sprint(report.Fates) != fmt.Sprint(want) {
 			t.Errorf("fates %v, want %v: %+v", report.Fates, want, report.Entries)
 		}
-		metrics, err := side.Get(ctx, "/metrics")
+		metrics, err := w.side.Get(ctx, "/metrics")
 		if err != nil || !strings.Contains(metrics, `sidewire_mysql_shadow_statements_total{fate="keyed",listener="sql"} 3`) {
 			t.Errorf("metrics lack what was keyed (%v)", err)
 		}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -42,16 +41,7 @@ func TestPlannedSwitchOver(t *testing.T) {
 		db := start(t, servers.Replicas(1), servers.Private())
 		mariadb := strings.Contains(t.Name(), "mariadb")
 		next := db.Replicas[0]
-		addr := "127.0.0.1:" + strconv.Itoa(servers.Port(t))
-		w := &world{db: db, addr: addr, side: servers.StartSidewire(t, fmt.Sprintf(`
-listeners:
-  - {name: sql, address: %q, mysql: {users: [{name: app, password: local}], cluster: sql}}
-clusters:
-  - name: sql
-    mysql: {user: %s, password: %s, pool: {max: 6}, failover: {wait: 30s}}
-    endpoints: [%q, %q]
-    health: {interval: 200ms}
-`, addr, db.User, db.Password, db.Addr, next.Addr))}
+		w := front(t, db, layout{cluster: "pool: {max: 6}, failover: {wait: 30s}"})
 		w.settle(t)
 		before, after := session(t, db.AdminDSN("")), session(t, next.AdminDSN(""))
 		mustExec(t, before, "CREATE DATABASE moved")

@@ -21,8 +21,8 @@ func TestGeneratedKeysNeverMeet(t *testing.T) {
 		mustExec(t, root, "CREATE DATABASE shop_keys")
 		mustExec(t, root, "CREATE TABLE shop_keys.t (id BIGINT PRIMARY KEY, v INT)")
 		ctx := deadline(t, 60*time.Second)
-		worker := func(addr string) int64 {
-			c := session(t, "app:local@tcp("+addr+")/shop")
+		worker := func(w *world) int64 {
+			c := w.session(t, "shop")
 			r, err := c.ExecContext(ctx, "INSERT INTO t (v) VALUES (1)")
 			if err != nil {
 				t.Fatal(err)
@@ -34,13 +34,9 @@ func TestGeneratedKeysNeverMeet(t *testing.T) {
 			return id >> 12 & 1023
 		}
 		seen := map[int64]bool{}
-		var addrs []string
+		var sidecars []*world
 		for range 3 {
-			addr := "127.0.0.1:" + strconv.Itoa(servers.Port(t))
-			addrs = append(addrs, addr)
-			servers.StartSidewire(t, fmt.Sprintf(`
-listeners:
-  - {name: sql, address: %q, mysql: {users: [{name: app, password: local}], databases: [shop]}}
+			w := front(t, db, layout{serves: "databases: [shop]", databases: `
 databases:
   - name: shop
     rules:
@@ -51,17 +47,16 @@ databases:
         tables:
           t: {actualDataNodes: ds_0.t, keyGenerateStrategy: {column: id, keyGeneratorName: snow}}
         keyGenerators: {snow: {type: SNOWFLAKE}}
-clusters:
-  - {name: sql, mysql: {user: %s, password: %s}, endpoints: [%q]}
-`, addr, db.User, db.Password, db.Addr))
-			n := worker(addr)
-			if seen[n] || worker(addr) != n {
+`})
+			sidecars = append(sidecars, w)
+			n := worker(w)
+			if seen[n] || worker(w) != n {
 				t.Errorf("worker id %d is not one sidecar's own; taken: %v", n, seen)
 			}
 			seen[n] = true
 		}
 		// The first one's claim is cut off, and another takes its place before it makes its next key.
-		first := worker(addrs[0])
+		first := worker(sidecars[0])
 		h := fnv.New64a()
 		h.Write([]byte("shop_keys"))
 		held := fmt.Sprintf("sidewire.worker.%016x.%d", h.Sum64(), first)
@@ -75,7 +70,7 @@ clusters:
 				break
 			}
 		}
-		if n := worker(addrs[0]); n == first || seen[n] {
+		if n := worker(sidecars[0]); n == first || seen[n] {
 			t.Errorf("worker id %d after its claim was cut off; it was %d, taken: %v", n, first, seen)
 		}
 	})

@@ -37,25 +37,61 @@ func each(t *testing.T, f func(t *testing.T, start func(testing.TB, ...servers.O
 	})
 }
 
-// begin starts a sidewire with a pool of that many connections.
-func begin(t testing.TB, db *servers.MySQLServer, pool int) *world {
+// layout is what a test's sidewire has beyond one listener before one cluster, both named sql.
+type layout struct {
+	serves    string   // what the listener serves; empty: `cluster: sql`
+	listener  string   // more fields of the listener's block
+	users     string   // more users
+	cluster   string   // more fields of the cluster's block
+	endpoints []string // empty: the server and its replicas
+	databases string   // the virtual databases
+}
+
+// front starts a sidewire before db, and shows its log if the test fails.
+func front(t testing.TB, db *servers.MySQLServer, l layout) *world {
 	t.Helper()
 	w := &world{db: db, addr: "127.0.0.1:" + strconv.Itoa(servers.Port(t))}
-	w.side = servers.StartSidewire(t, fmt.Sprintf(`
-listeners:
-  - {name: sql, address: %q, mysql: {users: [{name: app, password: local}], cluster: sql}}
-clusters:
-  - name: sql
-    mysql: {user: %s, password: %s, pool: {max: %d, wait: 20s}, failover: {wait: 20s}}
-    endpoints: [%q]
-    health: {interval: 200ms}
-`, w.addr, db.User, db.Password, pool, db.Addr))
+	w.side = servers.StartSidewire(t, l.config(w.addr, db))
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("sidewire's log:\n%s", w.side.LogTail())
 		}
 	})
 	return w
+}
+
+func (l layout) config(addr string, db *servers.MySQLServer) string {
+	if l.serves == "" {
+		l.serves = "cluster: sql"
+	}
+	if len(l.endpoints) == 0 {
+		l.endpoints = []string{strconv.Quote(db.Addr)}
+		for _, r := range db.Replicas {
+			l.endpoints = append(l.endpoints, strconv.Quote(r.Addr))
+		}
+	}
+	return fmt.Sprintf(`
+listeners:
+  - {name: sql, address: %q, mysql: {users: [{name: app, password: local}%s], %s%s}}
+clusters:
+  - name: sql
+    mysql: {user: %s, password: %s%s}
+    endpoints: [%s]
+    health: {interval: 200ms}
+%s`, addr, more(l.users), l.serves, more(l.listener), db.User, db.Password, more(l.cluster), strings.Join(l.endpoints, ", "), l.databases)
+}
+
+func more(fields string) string {
+	if fields == "" {
+		return ""
+	}
+	return ", " + fields
+}
+
+// begin starts a sidewire with a pool of that many connections.
+func begin(t testing.TB, db *servers.MySQLServer, pool int) *world {
+	t.Helper()
+	return front(t, db, layout{cluster: fmt.Sprintf("pool: {max: %d, wait: 20s}, failover: {wait: 20s}", pool)})
 }
 
 // session is one client connection.
