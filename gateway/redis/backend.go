@@ -141,6 +141,9 @@ func (b *backend) receive(buf []byte) int {
 			return len(buf)
 		}
 		if n == 0 {
+			if b.spare(len(rest)); b.state == dead {
+				return len(buf)
+			}
 			acc := b.framer.Accounted(len(rest))
 			large := max(b.framer.Want(len(rest)), b.passed+acc) >= b.pool.node.upstream.large
 			if large {
@@ -336,7 +339,10 @@ func (b *backend) lose(err error) {
 			continue
 		}
 		unseen := was != dialing && p.end > sent
-		if !b.dedicated && p.kind == kindPlain && was != dialing && p.flags&(expired|resent) == 0 && (unseen || p.flags&readOnly != 0) && (p.session != nil || p.op != nil) {
+		if was != dialing && b.repeatable(&p, unseen) {
+			if n := len(again); n > 0 && p.inTransaction() && again[n-1].op == p.op {
+				continue // one entry stands for all of a transaction's
+			}
 			from := len(text)
 			text = append(text, b.wire.Retained(p.from, p.end)...)
 			p.from, p.end = int64(from), int64(len(text))
@@ -358,6 +364,18 @@ func (b *backend) lose(err error) {
 	b.wake(err)
 }
 
+// repeatable tells whether a command on a lost connection may be sent again: with proof that the server has not executed it, or if it only
+// reads; and once.
+func (b *backend) repeatable(p *pending, unseen bool) bool {
+	if b.dedicated || p.kind != kindPlain || p.owner() == nil || p.flags&(expired|resent) != 0 || p.inTransaction() && p.op.resent {
+		return false
+	}
+	return unseen || p.flags&readOnly != 0
+}
+
+// inTransaction tells whether the entry is one of those that a transaction has, whose text is all of it.
+func (p *pending) inTransaction() bool { return p.op != nil && p.op.text != nil }
+
 // abandon answers a command that will have no reply. unseen says that the server cannot have executed it.
 func (b *backend) abandon(p *pending, err error, unseen bool) {
 	msg := "ERR upstream " + b.pool.node.address + ": " + err.Error()
@@ -377,23 +395,28 @@ func (b *backend) abandon(p *pending, err error, unseen bool) {
 	b.engine.give(reply)
 }
 
-// resend sends commands again, in their order, on the pool's next connection.
+// resend sends commands again, in their order: each down the connection that its client's next commands take, so that none overtakes it.
 func (b *backend) resend(again []pending, text []byte, err error) {
-	if len(again) == 0 {
-		return
-	}
-	next := b.pool.next(b)
 	for i := range again {
 		p := &again[i]
-		if next == nil || next.state == dead {
+		next, none := b.pool.conn(p.owner().id)
+		switch {
+		case none != nil && p.inTransaction():
+			for ; int(p.part) < len(p.op.parts); p.part++ {
+				b.abandon(p, err, true)
+			}
+		case none != nil:
 			b.abandon(p, err, true)
-			continue
+		case p.inTransaction():
+			p.op.resent = true
+			p.op.restart(next)
+		default:
+			q := next.send(text[p.from:p.end])
+			from, end := q.from, q.end
+			*q = *p
+			q.from, q.end = from, end
+			q.flags |= resent
 		}
-		q := next.send(text[p.from:p.end])
-		from, end := q.from, q.end
-		*q = *p
-		q.from, q.end = from, end
-		q.flags |= resent
 	}
 }
 
@@ -405,6 +428,9 @@ func (b *backend) expire() {
 		if p.flags&unlimited != 0 {
 			return
 		}
+		if i == 0 && b.waitsFor(p.session) {
+			return // it is not read for its client's sake, and nobody else waits here
+		}
 		waited := b.engine.clock - p.start
 		if waited < b.limit(p) {
 			if !b.engine.timed {
@@ -412,8 +438,12 @@ func (b *backend) expire() {
 			}
 			continue
 		}
-		if i == 0 && b.streaming && (b.engine.clock-b.heard < b.pool.node.upstream.stuck || p.session != nil && p.session.source == b) {
-			continue // it takes its time, or its client does, but it comes
+		if i == 0 && b.state == dialing && waited >= b.pool.node.upstream.timeout {
+			b.failed(errTimeout) // nothing of what waits here goes out any more
+			return
+		}
+		if i == 0 && b.streaming && (b.engine.clock-b.heard < b.pool.node.upstream.stuck) {
+			continue // it takes its time, but it comes
 		}
 		if i == 0 && waited > b.pool.node.upstream.stuck {
 			b.pool.node.stuck(b.engine.clock)
@@ -427,11 +457,10 @@ func (b *backend) expire() {
 		if b.streaming && i == 0 {
 			continue // its reply is coming
 		}
-		unseen := b.wire == nil || p.end > b.wire.SentTo()
 		copied := *p
 		p.session, p.op = nil, nil
 		b.pool.node.timedOut()
-		b.abandon(&copied, errTimeout, unseen && b.wire == nil)
+		b.abandon(&copied, errTimeout, false) // it goes out still, if it has not yet
 		if b.state == dead {
 			return
 		}

@@ -21,6 +21,8 @@ type op struct {
 	text    []byte   // a transaction, to be repeated whole
 	backend *backend // where it went
 	hops    uint8
+	resent  bool           // has been sent again after its connection was lost
+	watched bool           // keys are watched where it was sent: it cannot go elsewhere
 	asked   func(f []byte) // a question of the engine's own: it has no slot, and its reply goes here
 }
 
@@ -61,11 +63,15 @@ func (o *op) part(i int, f []byte) {
 	}
 	s := o.session
 	o.parts[i].reply = append(s.engine.take(), f...)
+	s.keep(len(f))
 	if o.left--; o.left > 0 {
 		return
 	}
 	if o.text != nil && o.repeat() {
 		return
+	}
+	for i := range o.parts {
+		s.kept -= len(o.parts[i].reply)
 	}
 	if !s.closed {
 		b := o.join(o, s.engine.take())
@@ -76,7 +82,7 @@ func (o *op) part(i int, f []byte) {
 		s.engine.give(o.parts[i].reply)
 		o.parts[i].reply = nil
 	}
-	o.session, o.text, o.backend, o.hops = nil, nil, nil, 0
+	o.session, o.text, o.backend, o.hops, o.resent, o.watched = nil, nil, nil, 0, false, false
 	if len(s.engine.ops) < 64 {
 		s.engine.ops = append(s.engine.ops, o)
 	}
@@ -164,6 +170,7 @@ func (s *session) multiShard(c *redis.Command) bool {
 		if c.Has(redis.ReadOnly) {
 			p.flags = readOnly
 		}
+		s.pace(b)
 		if u.routes != nil && u.routes.mirrors {
 			s.mirror(r.Arg(1+int(g.first)*step), c, b.tail(p))
 		}

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/sidewire/sidewire/protocols/redis"
@@ -240,10 +241,47 @@ func (s *session) drained() {
 
 // park stops reading a large reply whose turn has not come, unless others wait behind it.
 func (b *backend) park(s *session) bool {
-	if b.pending.len() != 1 || !b.dedicated && !b.detached || s.source != nil {
+	if !b.dedicated && !b.detached || !b.serves(s) {
 		return false
 	}
-	s.source = b
+	s.parked = append(s.parked, b)
 	b.wire.Pause()
 	return true
+}
+
+// unpark has the reply read whose turn has come; and all of them, if nobody takes them any more.
+func (s *session) unpark() {
+	s.parked = slices.DeleteFunc(s.parked, func(b *backend) bool {
+		if b.state == ready && b.pending.len() > 0 && b.pending.at(0).seq != s.head && !s.closed {
+			return false
+		}
+		if b.state == ready {
+			b.wire.Resume()
+		}
+		return true
+	})
+}
+
+// waitsFor tells whether it is its client that keeps the reply at the head from being read.
+func (b *backend) waitsFor(s *session) bool {
+	return s != nil && (s.source == b || slices.Contains(s.parked, b))
+}
+
+// spare lets go of a reply that nobody waits for, or that would be too much for its client: the rest of it is dropped as it comes.
+func (b *backend) spare(rest int) {
+	if b.streaming || b.pending.len() == 0 {
+		return
+	}
+	p := b.pending.at(0)
+	s := p.owner()
+	if s == nil || p.kind != kindPlain || p.op != nil && p.op.asked != nil {
+		return
+	}
+	if !s.closed && s.kept+rest > s.limits.output {
+		s.gate.overflowed(s)
+		s.end()
+	}
+	if s.closed {
+		p.session, p.op = nil, nil
+	}
 }

@@ -8,13 +8,14 @@ import (
 
 // tracking is what a session has made of its dedicated connection, as far as it decides when the connection can be given back.
 type tracking struct {
-	multi    bool // between MULTI and EXEC
-	watching bool
-	sticky   bool // for good: CLIENT TRACKING, MONITOR, a database or user that is not the pool's
-	aside    bool // only WATCH or subscriptions use it; other commands go their ordinary ways
-	subs     [3]map[string]struct{}
-	changes  []change // what the commands under way will change if they succeed
-	pushes   []byte   // pushes that must not go into the middle of a reply
+	multi   bool // between MULTI and EXEC
+	watches int  // WATCH commands that hold
+	doomed  bool // what was watched is elsewhere now: EXEC fails as if it had changed
+	sticky  bool // for good: CLIENT TRACKING, MONITOR, a database or user that is not the pool's
+	aside   bool // only WATCH or subscriptions use it; other commands go their ordinary ways
+	subs    [3]map[string]struct{}
+	changes []change // what the commands under way will change if they succeed
+	pushes  []byte   // pushes that must not go into the middle of a reply
 }
 
 // change is what a command changes when its reply says so.
@@ -30,7 +31,7 @@ func (t *tracking) subscribed() bool {
 }
 
 func (t *tracking) clean() bool {
-	return !t.multi && !t.watching && !t.sticky && !t.subscribed() && len(t.changes) == 0
+	return !t.multi && t.watches == 0 && !t.sticky && !t.subscribed() && len(t.changes) == 0
 }
 
 // acquire leases a connection to a node. Everything before must have been answered: the transition is ordered.
@@ -141,11 +142,15 @@ func (s *session) onLease(c *redis.Command) bool {
 	case "multi":
 		t.multi = true
 	case "exec", "discard":
-		t.multi, t.watching = false, false
+		t.multi, t.watches = false, 0
 	case "watch":
-		t.watching = t.watching || !t.multi
+		if !t.multi {
+			t.watches++
+		}
 	case "unwatch":
-		t.watching = t.watching && t.multi
+		if !t.multi {
+			t.watches = 0
+		}
 	case "subscribe", "psubscribe", "ssubscribe", "unsubscribe", "punsubscribe", "sunsubscribe":
 		if !t.multi {
 			return s.subscribe(c)
@@ -195,6 +200,7 @@ func (s *session) leased1(c *redis.Command) *pending {
 	if c != nil {
 		p.command = c.ID
 	}
+	s.pace(s.lease)
 	return p
 }
 

@@ -121,22 +121,6 @@ func (p *pool) open() (*backend, error) {
 	return b, nil
 }
 
-// next returns the connection that takes the place of a lost one.
-func (p *pool) next(lost *backend) *backend {
-	for i := range p.shared {
-		if p.shared[i] == nil {
-			b, err := p.open()
-			if err != nil {
-				return nil
-			}
-			p.shared[i] = b
-			p.view.upstream.engine.out.dial(b)
-			return b
-		}
-	}
-	return p.shared[0]
-}
-
 // lease returns a connection that is the session's alone.
 func (p *pool) lease(s *session) (*backend, error) {
 	if n := len(p.idle); n > 0 {

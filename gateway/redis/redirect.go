@@ -200,6 +200,13 @@ func (u *upstream) moveLease(b *backend, p *pending, n *node, ask bool, text []b
 	if p.session != s || b.pending.len() != 1 || t.multi || t.sticky || t.subscribed() {
 		return false
 	}
+	if t.watches > 1 {
+		// What was watched before stays behind. EXEC will say that it has changed.
+		t.doomed = true
+		b.pending.pop()
+		s.deliver(p.seq, []byte("+OK\r\n"))
+		return true
+	}
 	text = bytes.Clone(text)
 	moved := *p
 	kept := *t
@@ -334,23 +341,32 @@ func (o *op) repeat() bool {
 		if !ask {
 			u.moved(slot, n)
 		}
+		if o.watched { // nobody knows what has become of the watched keys there: joinExec says that they have changed
+			return false
+		}
 		to, err := v.pools[n.index].conn(s.id)
 		if err != nil {
 			return false
-		}
-		for j := range o.parts {
-			s.engine.give(o.parts[j].reply)
-			o.parts[j].reply = nil
 		}
 		if ask {
 			to.send([]byte("*1\r\n$6\r\nASKING\r\n")).kind = kindDiscard
 		}
 		o.hops++
-		o.send(to)
+		o.restart(to)
 		s.hold()
 		return true
 	}
 	return false
+}
+
+// restart sends a transaction again of which nothing was executed.
+func (o *op) restart(b *backend) {
+	for i := range o.parts {
+		o.session.kept -= len(o.parts[i].reply)
+		o.session.engine.give(o.parts[i].reply)
+		o.parts[i].reply = nil
+	}
+	o.send(b)
 }
 
 // send sends a transaction's text and expects the replies of all its commands.

@@ -231,6 +231,9 @@ func (s *session) follow() bool {
 		return false
 	}
 	s.view = s.gate.upstream.view(s.view.key)
+	if s.multi != nil {
+		s.multi.broken = true // its keys may belong to several servers there
+	}
 	s.topology = ^uint64(0) // no upstream's epoch
 	return true
 }
@@ -311,7 +314,19 @@ func (s *session) forward(node int, c *redis.Command) bool {
 			p.flags = readOnly
 		}
 	}
+	s.pace(b)
 	return true
+}
+
+// maxBacklog is how many bytes of commands may be under way on a connection before those who add to them wait for their replies: a server
+// that reads slowly must not fill this process's memory.
+const maxBacklog = 4 << 20
+
+// pace stops reading a client that writes faster than its server reads.
+func (s *session) pace(b *backend) {
+	if n := b.pending.len(); n > 1 && b.pending.at(n-1).end-b.pending.at(0).from > maxBacklog {
+		s.hold()
+	}
 }
 
 func (s *session) conn(node int) (*backend, error) {

@@ -49,7 +49,8 @@ type session struct {
 
 	lease    *backend   // the dedicated connection, if any
 	up       *upload    // a large command on its way
-	source   *backend   // not read until this client has fetched what it has, or its reply's turn has come
+	source   *backend   // not read until this client has fetched what it has
+	parked   []*backend // not read until their replies' turns come
 	side     []*backend // further ones, one to each shard, while a command runs on all of them
 	track    tracking
 	multi    *transaction // collected here, for several shards
@@ -58,6 +59,7 @@ type session struct {
 	window   int          // commands that may be under way
 	size     int          // a running mean of the size of replies
 	passed   int          // bytes of the reply at the head that are out
+	kept     int          // bytes of replies that wait for their turn, and of parts that wait for others
 }
 
 // slot is where a reply waits for its turn.
@@ -136,8 +138,7 @@ func (s *session) deliver(seq uint64, reply []byte) {
 	}
 	sl := s.slot(seq)
 	if seq != s.head {
-		sl.reply = append(s.engine.take(), reply...)
-		sl.ready = true
+		s.put(sl, reply)
 		return
 	}
 	if !sl.muted {
@@ -177,12 +178,13 @@ func (s *session) advance() {
 			s.wire.Write(sl.reply)
 		}
 		s.measure(len(sl.reply))
+		s.kept -= len(sl.reply)
 		s.engine.give(sl.reply)
 		*sl = slot{}
 		s.head++
 	}
-	if s.source != nil && !s.wire.Stalled() {
-		s.drained() // a reply that waited for its turn
+	if s.parked != nil {
+		s.unpark()
 	}
 	if s.full && s.inFlight() <= s.window/2 {
 		s.full = false
@@ -269,10 +271,24 @@ func (s *session) answer(reply string) bool {
 		s.advance()
 		return true
 	}
-	sl := s.slot(seq)
+	s.put(s.slot(seq), []byte(reply))
+	return true
+}
+
+// put leaves a reply to wait for its turn.
+func (s *session) put(sl *slot, reply []byte) {
 	sl.reply = append(s.engine.take(), reply...)
 	sl.ready = true
-	return true
+	s.keep(len(reply))
+}
+
+// keep counts bytes that wait for others before they can go out; a client that makes too many wait is disconnected.
+func (s *session) keep(n int) {
+	s.kept += n
+	if s.kept > s.limits.output && !s.closed {
+		s.gate.overflowed(s)
+		s.end()
+	}
 }
 
 // refuse answers with an error; msg begins with its code.
@@ -391,12 +407,8 @@ func (s *session) drop() {
 		s.lease = nil
 		b.discard("client is gone")
 	}
-	if b := s.source; b != nil {
-		s.source = nil
-		if b.state == ready && !b.dedicated {
-			b.wire.Resume() // others may wait behind what is dropped
-		}
-	}
+	s.drained() // others may wait behind what is dropped
+	s.unpark()
 	s.up = nil
 	side := s.side
 	s.side = nil

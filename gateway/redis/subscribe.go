@@ -55,7 +55,7 @@ func (s *session) subscribe(c *redis.Command) bool {
 		s.track.aside = several && s.resp3
 		s.settle()
 	}
-	if several && (!s.leasedFrom(node) || s.track.watching) {
+	if several && (!s.leasedFrom(node) || s.track.watches > 0) {
 		return s.refuse(crossSlot)
 	}
 	p := s.leased1(c)

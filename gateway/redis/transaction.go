@@ -14,6 +14,7 @@ type transaction struct {
 	queued int
 	node   int    // -1: no key yet
 	key    []byte // the first key
+	epoch  uint64 // the upstream's, when the first key came
 	broken bool
 }
 
@@ -107,7 +108,7 @@ func (s *session) collect(c *redis.Command) bool {
 	}
 	for _, k := range keys {
 		if m.key == nil {
-			m.key = bytes.Clone(r.Arg(k))
+			m.key, m.epoch = bytes.Clone(r.Arg(k)), s.view.upstream.epoch
 		} else if !s.view.upstream.same(m.key, r.Arg(k), nil) {
 			m.broken = true
 			return s.refuse(crossSlot)
@@ -129,8 +130,8 @@ func (s *session) collect(c *redis.Command) bool {
 // leave ends the transaction and the watches with it.
 func (s *session) leave() {
 	s.multi = nil
-	if b := s.lease; b != nil && s.track.watching {
-		s.track.watching = false
+	if b := s.lease; b != nil && s.track.watches > 0 {
+		s.track.watches, s.track.doomed = 0, false
 		p := b.send([]byte("*1\r\n$7\r\nUNWATCH\r\n"))
 		p.kind = kindDiscard
 		b.dirty = true // simpler than waiting for the answer; the next one dials
@@ -153,11 +154,19 @@ func (s *session) exec(c *redis.Command) bool {
 		s.leave()
 		return s.refuse("EXECABORT Transaction discarded because of previous errors.")
 	}
+	if u := s.view.upstream; m.key != nil && u.mode != modeSlots && m.epoch != u.epoch {
+		s.leave()
+		return s.refuse("EXECABORT Transaction discarded: the servers have changed since it began, and its keys may be on several now")
+	}
+	if s.track.doomed {
+		s.leave()
+		return s.reply(func(b []byte) []byte { return appendNullArray(b, s.resp3) })
+	}
 	var b *backend
 	var err error
 	node := s.anyNode()
 	switch {
-	case s.lease != nil && s.track.watching:
+	case s.lease != nil && s.track.watches > 0:
 		b = s.lease
 		if m.key != nil && !s.leasedFrom(s.view.upstream.locate(m.key, nil)) {
 			s.leave()
@@ -174,7 +183,8 @@ func (s *session) exec(c *redis.Command) bool {
 		b, err = s.conn(node)
 	}
 	s.multi = nil
-	s.track.watching = false
+	watched := s.track.watches > 0
+	s.track.watches = 0
 	s.settle()
 	if err != nil {
 		return s.unreachable(node, err)
@@ -183,6 +193,7 @@ func (s *session) exec(c *redis.Command) bool {
 	// EXEC's. A redirection of any of them repeats the whole.
 	o := s.op(c, m.queued+2, joinExec)
 	o.text = append(append(append([]byte(nil), execFirst...), m.text...), execLast...)
+	o.watched = watched
 	o.send(b)
 	if t := s.view.upstream.routes; t != nil && t.mirrors && m.key != nil {
 		s.mirrorAll(m.key, o.text, m.queued+2)
@@ -200,11 +211,23 @@ func joinExec(o *op, dst []byte) []byte {
 		return append(dst, last...)
 	}
 	for i := range o.parts[:len(o.parts)-1] {
-		if f := o.parts[i].reply; f[0] == redis.TypeError && !bytes.HasPrefix(last, []byte("-EXECABORT")) {
+		f := o.parts[i].reply
+		if w := string(word(f)); o.watched && f[0] == redis.TypeError && (w == "MOVED" || w == "ASK") {
+			return appendNullArray(dst, o.session.resp3)
+		}
+		if f[0] == redis.TypeError && !bytes.HasPrefix(last, []byte("-EXECABORT")) {
 			return append(dst, f...)
 		}
 	}
 	return append(dst, last...)
+}
+
+// appendNullArray is what EXEC answers when a watched key has changed.
+func appendNullArray(b []byte, resp3 bool) []byte {
+	if resp3 {
+		return redis.AppendNull(b, true)
+	}
+	return append(b, "*-1\r\n"...)
 }
 
 // watchCommand serves WATCH over several servers: on a connection of its own to the keys' server.
@@ -225,7 +248,7 @@ func (s *session) watchCommand(c *redis.Command) bool {
 		}
 		s.track.aside = true
 	}
-	s.track.watching = true
+	s.track.watches++
 	s.leased1(c)
 	s.settle()
 	s.hold() // what this client reads next must be read after the watch has begun
@@ -236,13 +259,13 @@ func (s *session) unwatchCommand(c *redis.Command) bool {
 	if s.request.Len() != 1 {
 		return s.wrongArity(c)
 	}
-	if s.lease == nil || !s.track.watching {
+	if s.lease == nil || s.track.watches == 0 {
 		return s.answer("+OK\r\n")
 	}
 	if s.inFlight() > 0 {
 		return s.hold()
 	}
-	s.track.watching = false
+	s.track.watches, s.track.doomed = 0, false
 	s.leased1(c)
 	s.hold()
 	return true

@@ -369,7 +369,7 @@ func sortStrings(s []string) {
 
 // answer lets a backend see some of a server's replies.
 func (w *world) answer(l *upLink) bool {
-	if l.b.state == dead || len(l.out) == 0 && len(l.wire.in) == 0 {
+	if l.b.state == dead || l.wire.paused || len(l.out) == 0 && len(l.wire.in) == 0 {
 		return false
 	}
 	n := min(len(l.out), 1+w.rnd.IntN(w.chunk))
