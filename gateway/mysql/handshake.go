@@ -51,7 +51,7 @@ func (s *session) handshake() bool {
 	auth := &wire.ServerAuth{
 		Greeting: wire.Greeting{ServerVersion: version, ConnectionID: s.id, Nonce: nonce, Capabilities: caps,
 			Collation: wire.CollationUTF8MB4, Status: wire.StatusAutocommit, Plugin: s.terms.block.AuthPlugin},
-		Host: s.host, Lookup: s.accounts, Secure: s.private(),
+		Host: s.host, Lookup: s.accounts, Secure: s.private(), NeedTLS: s.needsTLS(),
 	}
 	if err := s.send(0, wire.AppendGreeting(nil, &auth.Greeting)); err != nil {
 		return false
@@ -77,6 +77,15 @@ func (s *session) handshake() bool {
 // private reports whether nobody can listen to the client's connection: it is TLS or a unix socket.
 func (s *session) private() bool {
 	return s.conn.Socket() == nil || s.conn.LocalAddr().Network() == "unix"
+}
+
+// needsTLS reports whether a client without TLS is refused: its password would pass in the open, or the certificate that it
+// has to show has no other way to come.
+func (s *session) needsTLS() bool {
+	if s.terms.tls == nil {
+		return false
+	}
+	return s.terms.tls.ClientAuth == tls.RequireAndVerifyClientCert || s.terms.block.RequireTLS && !s.private()
 }
 
 // accounts are the passwords a user may prove.

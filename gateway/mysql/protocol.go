@@ -19,6 +19,7 @@ type ListenerBlock struct {
 	Cluster       string       `yaml:"cluster" doc:"Where statements go that name no virtual database: one cluster, unsharded."`
 	ServerVersion string       `yaml:"server_version" doc:"The version a client is greeted with; empty: that of the first backend that answered a probe."`
 	AuthPlugin    string       `yaml:"auth_plugin" enum:"caching_sha2_password|mysql_native_password" doc:"The plugin named in the greeting; clients may choose the other one." default:"caching_sha2_password"`
+	RequireTLS    bool         `yaml:"require_tls" doc:"Refuse clients that do not begin TLS, except on a unix socket. A client_ca that is required implies it, everywhere." default:"false"`
 	MaxStatement  config.Bytes `yaml:"max_statement" doc:"The longest statement that is taken." default:"64MB"`
 	LocalInfile   bool         `yaml:"local_infile" doc:"Let clients load local files." default:"true"`
 	Compress      bool         `yaml:"compress" doc:"Let clients compress (zlib) what they send and get." default:"true"`
@@ -124,6 +125,9 @@ func (protocol) CheckListener(m *config.Model, l *config.Listener, at config.Pat
 		problems = append(problems, at.Problem("serves nothing: add databases or a cluster"))
 	case b.Cluster != "":
 		problems = append(problems, m.CheckClusterRef(b.Cluster, name, at.Field("cluster"))...)
+	}
+	if b.RequireTLS && l.TLS == nil {
+		problems = append(problems, at.Field("require_tls").Problem("needs the listener's tls"))
 	}
 	if b.Shadow != nil {
 		if b.Cluster == "" {

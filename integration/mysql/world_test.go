@@ -39,12 +39,14 @@ func each(t *testing.T, f func(t *testing.T, start func(testing.TB, ...servers.O
 
 // layout is what a test's sidewire has beyond one listener before one cluster, both named sql.
 type layout struct {
-	serves    string   // what the listener serves; empty: `cluster: sql`
-	listener  string   // more fields of the listener's block
-	users     string   // more users
-	cluster   string   // more fields of the cluster's block
-	endpoints []string // empty: the server and its replicas
-	databases string   // the virtual databases
+	serves   string // what the listener serves; empty: `cluster: sql`
+	listener string // more fields of the listener's block
+	users    string // more users
+	cluster  string // more fields of the cluster's block
+	// Fields of the listener and of the cluster themselves.
+	besideListener, besideCluster string
+	endpoints                     []string // empty: the server and its replicas
+	databases                     string   // the virtual databases
 }
 
 // front starts a sidewire before db, and shows its log if the test fails.
@@ -72,13 +74,14 @@ func (l layout) config(addr string, db *servers.MySQLServer) string {
 	}
 	return fmt.Sprintf(`
 listeners:
-  - {name: sql, address: %q, mysql: {users: [{name: app, password: local}%s], %s%s}}
+  - {name: sql, address: %q, mysql: {users: [{name: app, password: local}%s], %s%s}%s}
 clusters:
   - name: sql
     mysql: {user: %s, password: %s%s}
     endpoints: [%s]
+    %s
     health: {interval: 200ms}
-%s`, addr, more(l.users), l.serves, more(l.listener), db.User, db.Password, more(l.cluster), strings.Join(l.endpoints, ", "), l.databases)
+%s`, addr, more(l.users), l.serves, more(l.listener), more(l.besideListener), db.User, db.Password, more(l.cluster), strings.Join(l.endpoints, ", "), l.besideCluster, l.databases)
 }
 
 func more(fields string) string {

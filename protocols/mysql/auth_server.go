@@ -20,6 +20,7 @@ type ServerAuth struct {
 	Host     string                      // the client's address, for the text of a refusal
 	Lookup   func(user string) []Account // more than one while a password rotates; nil: unknown user
 	Secure   bool                        // the transport is private already: clear text is allowed
+	NeedTLS  bool                        // a client that does not begin TLS is refused before it proves anything
 	Key      *rsa.PrivateKey             // for caching_sha2_password in full without TLS; nil: no key is handed out
 
 	// Read when done.
@@ -28,6 +29,7 @@ type ServerAuth struct {
 	accounts []Account
 	plugin   string
 	switched bool
+	tls      bool // the client began it
 	state    serverState
 }
 
@@ -50,7 +52,7 @@ func (s *ServerAuth) Step(dst, p []byte) ([]byte, Next, error) {
 	case serverResponse:
 		return s.response(dst, p)
 	case serverTLS:
-		s.Secure, s.state = true, serverResponse
+		s.Secure, s.tls, s.state = true, true, serverResponse
 		return dst, NextWait, nil
 	case serverSwitched:
 		return s.verify(dst, p)
@@ -74,11 +76,14 @@ func (s *ServerAuth) BeginChangeUser(dst []byte, cu *ChangeUser, caps Capability
 
 func (s *ServerAuth) response(dst, p []byte) ([]byte, Next, error) {
 	if IsSSLRequest(p) {
-		if s.Secure || !s.Greeting.Capabilities.Has(SSL) {
+		if s.tls || !s.Greeting.Capabilities.Has(SSL) {
 			return dst, NextDone, &Error{Code: 1043, State: "08S01", Message: "Bad handshake: TLS was not offered"}
 		}
 		s.state = serverTLS
 		return dst, NextTLS, nil
+	}
+	if s.NeedTLS && !s.tls {
+		return dst, NextDone, &Error{Code: 3159, State: "HY000", Message: "Connections using insecure transport are prohibited: begin TLS"}
 	}
 	r, err := DecodeResponse(p)
 	if err != nil {
