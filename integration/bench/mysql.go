@@ -51,13 +51,10 @@ func mysqlSuite(ctx context.Context, fleet *servers.Fleet, p plan, r *report) er
 		return nil
 	}
 	var err error
-	if server, err = fleet.MariaDB(ctx); err != nil {
+	if server, err = filled(ctx, fleet); err != nil {
 		return err
 	}
 	defer server.Kill()
-	if err := fillMySQL(ctx, server); err != nil {
-		return fmt.Errorf("filling the table: %w", err)
-	}
 	contenders, err := layer4(ctx, fleet, r, server.Addr)
 	if err != nil {
 		return err
@@ -75,7 +72,20 @@ clusters:
 	return measureAll(ctx, p, r, loads, contenders)
 }
 
-func fillMySQL(ctx context.Context, server *servers.MySQLServer) error {
+// filled starts a MariaDB with the table that is read.
+func filled(ctx context.Context, fleet *servers.Fleet) (*servers.MySQLServer, error) {
+	server, err := fleet.MariaDB(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := fill(ctx, server); err != nil {
+		server.Kill()
+		return nil, fmt.Errorf("filling the table: %w", err)
+	}
+	return server, nil
+}
+
+func fill(ctx context.Context, server *servers.MySQLServer) error {
 	db, err := sql.Open("mysql", server.DSN(""))
 	if err != nil {
 		return err

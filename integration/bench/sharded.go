@@ -39,13 +39,10 @@ func shardedSuite(ctx context.Context, fleet *servers.Fleet, p plan, r *report) 
 		return nil
 	}
 	var err error
-	if server, err = fleet.MariaDB(ctx); err != nil {
+	if server, err = filled(ctx, fleet); err != nil {
 		return err
 	}
 	defer server.Kill()
-	if err := fillMySQL(ctx, server); err != nil {
-		return fmt.Errorf("filling the table: %w", err)
-	}
 	if err := cut(ctx, server); err != nil {
 		return fmt.Errorf("cutting the table: %w", err)
 	}

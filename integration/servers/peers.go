@@ -87,15 +87,7 @@ func Twemproxy(t TB, nodes ...*RedisServer) *Proxy {
 
 // Twemproxy is the package's Twemproxy for programs that are no tests.
 func (f *Fleet) Twemproxy(ctx context.Context, nodes ...*RedisServer) (*Proxy, error) {
-	program, err := find("nutcracker", "twemproxy")
-	if err != nil {
-		return nil, err
-	}
-	dir, err := f.folder("twemproxy")
-	if err != nil {
-		return nil, err
-	}
-	port, err := f.PortRange(2)
+	port, err := f.Port()
 	if err != nil {
 		return nil, err
 	}
@@ -104,41 +96,38 @@ func (f *Fleet) Twemproxy(ctx context.Context, nodes ...*RedisServer) (*Proxy, e
 	for _, n := range nodes {
 		fmt.Fprintf(&conf, "   - %s:1\n", n.Addr)
 	}
-	file := filepath.Join(dir, "nutcracker.yml")
-	if err := os.WriteFile(file, []byte(conf.String()), 0o644); err != nil {
-		return nil, err
-	}
-	p := &Proxy{Addrs: []string{local(port)}}
-	argv := []string{program, "-c", file, "-s", fmt.Sprint(port + 1), "-a", "127.0.0.1", "-p", filepath.Join(dir, "pid"), "-m", "16384"}
-	p.Process = &Process{fleet: f, Name: filepath.Base(dir), Dir: dir, argv: argv, ready: p.askRedis}
-	return p, p.launch(ctx)
+	return f.twemproxy(ctx, conf.String(), []string{local(port)}, (*Proxy).askRedis)
 }
 
 // TwemproxyPools starts twemproxy with pools of a configuration of one's own, listening at the given addresses.
 func TwemproxyPools(t TB, conf string, listen []string) *Proxy {
 	t.Helper()
 	return obtain(t, "twemproxy", []Option{Private()}, func(f *Fleet, ctx context.Context, _ ...Option) (*Proxy, error) {
-		program, err := find("nutcracker", "twemproxy")
-		if err != nil {
-			return nil, err
-		}
-		dir, err := f.folder("twemproxy")
-		if err != nil {
-			return nil, err
-		}
-		port, err := f.Port()
-		if err != nil {
-			return nil, err
-		}
-		file := filepath.Join(dir, "nutcracker.yml")
-		if err := os.WriteFile(file, []byte(conf), 0o644); err != nil {
-			return nil, err
-		}
-		p := &Proxy{Addrs: listen}
-		argv := []string{program, "-c", file, "-s", fmt.Sprint(port), "-a", "127.0.0.1", "-p", filepath.Join(dir, "pid"), "-m", "16384"}
-		p.Process = &Process{fleet: f, Name: filepath.Base(dir), Dir: dir, argv: argv, ready: p.connect}
-		return p, p.launch(ctx)
+		return f.twemproxy(ctx, conf, listen, (*Proxy).connect)
 	})
+}
+
+func (f *Fleet) twemproxy(ctx context.Context, conf string, listen []string, ready func(*Proxy, context.Context) error) (*Proxy, error) {
+	program, err := find("nutcracker", "twemproxy")
+	if err != nil {
+		return nil, err
+	}
+	dir, err := f.folder("twemproxy")
+	if err != nil {
+		return nil, err
+	}
+	stats, err := f.Port()
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(dir, "nutcracker.yml")
+	if err := os.WriteFile(file, []byte(conf), 0o644); err != nil {
+		return nil, err
+	}
+	p := &Proxy{Addrs: listen}
+	argv := []string{program, "-c", file, "-s", fmt.Sprint(stats), "-a", "127.0.0.1", "-p", filepath.Join(dir, "pid"), "-m", "16384"}
+	p.Process = &Process{fleet: f, Name: filepath.Base(dir), Dir: dir, argv: argv, ready: func(ctx context.Context) error { return ready(p, ctx) }}
+	return p, p.launch(ctx)
 }
 
 // askRedis sends a RESP request, for twemproxy knows no inline commands, that is answered only with the servers' help.
