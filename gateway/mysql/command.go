@@ -94,7 +94,9 @@ func (s *session) dispatch(cmd wire.Command, raw, body []byte, seq byte) error {
 	case wire.ComQuit:
 		return errQuit
 	case wire.ComQuery:
-		return s.query(raw, body, seq)
+		err := s.query(raw, body, seq)
+		s.effect = effect{}
+		return err
 	case wire.ComStmtPrepare:
 		before := s.nextStmt
 		err := s.prepare(raw, body, seq)
@@ -156,19 +158,17 @@ func (s *session) query(raw, body []byte, seq byte) error {
 	if own := s.ownNumber(sql); own != "" {
 		sql, raw = own, nil
 	}
-	e, err := s.analyse(sql)
-	if err != nil {
-		return err
-	}
+	e := &s.effect
+	s.analyse(sql, e)
 	if s.stepping && (e.loadLocal || e.unread) {
 		return errStraight
 	}
-	s.note(&e, sql, false)
+	s.note(e, sql, false)
 	switch {
 	case e.loadLocal && !(s.caps.Has(wire.LocalFiles) && s.terms.block.LocalInfile):
 		return fault(codeLoadLocal, stateSyntax, "Loading local data is disabled; this must be enabled on both the client and server sides")
 	case e.kills:
-		return s.killStatement(sql, &e, seq)
+		return s.killStatement(sql, e, seq)
 	}
 	v, err := s.sharding()
 	if err != nil {
@@ -178,13 +178,13 @@ func (s *session) query(raw, body []byte, seq byte) error {
 		return s.explainOn(v, statement, asJSON, seq)
 	}
 	if v != nil {
-		return s.shardedQuery(v, sql, &e, seq)
+		return s.shardedQuery(v, sql, e, seq)
 	}
 	s.shadow(sql, nil)
 	if e.verb == scan.Use && !e.multi && len(s.terms.databases) > 0 {
 		return s.use(sql, seq)
 	}
-	return s.exchange(seq, s.requirements(&e), &e, 0, func(b *backend) ([]byte, error) {
+	return s.exchange(seq, s.requirements(e), e, 0, func(b *backend) ([]byte, error) {
 		return s.request(b, raw, sql), nil
 	}, wire.ComQuery)
 }

@@ -47,13 +47,13 @@ type effect struct {
 // text is b as a string that lives as long as b's bytes do.
 func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
-// analyse reads a text, all its statements.
-func (s *session) analyse(sql string) (e effect, err error) {
+// analyse reads a text, all its statements, into e, which says nothing yet.
+func (s *session) analyse(sql string, e *effect) {
 	for at, first := 0, true; ; first = false {
 		if err := s.scan.Scan(sql, at, s.mode); err != nil {
 			// The server says what is wrong with it; nothing is known of what stands before.
 			e.class, e.pin, e.multi, e.unread = max(e.class, scan.Write), pinState, true, true
-			return e, nil
+			return
 		}
 		r := &s.scan
 		if first {
@@ -65,7 +65,7 @@ func (s *session) analyse(sql string) (e effect, err error) {
 		e.params += r.Params
 		e.statement(sql[at:r.End], r, s.mode)
 		if r.Flags&scan.Multi == 0 {
-			return e, nil
+			return
 		}
 		at = r.Next
 	}

@@ -60,6 +60,7 @@ type session struct {
 	scratch   []byte // scratch for packets that pass changed
 	nonce     []byte // of the greeting: COM_CHANGE_USER proves itself with it
 	answer    answer // of the command that runs
+	effect    effect // of the query that runs; its texts lie in its packet
 	// attributes are those of the query that runs, encoded; they lie in its packet.
 	attributes []byte
 	virtual    string // the virtual database that is current; empty: none

@@ -156,10 +156,8 @@ func (s *session) prepare(raw, body []byte, seq byte) error {
 	if own := s.ownNumber(sql); own != "" {
 		sql, raw, body = own, nil, append([]byte{body[0]}, own...)
 	}
-	e, err := s.analyse(sql)
-	if err != nil {
-		return err
-	}
+	var e effect
+	s.analyse(sql, &e)
 	v, err := s.sharding()
 	if err != nil {
 		return err

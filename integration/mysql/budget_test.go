@@ -1,0 +1,70 @@
+package mysql
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sidewire/sidewire/integration/servers"
+)
+
+// A point select allocates nothing, as text and prepared: what a statement leaves behind, a collection must find again.
+func TestPointSelectAllocatesNothing(t *testing.T) {
+	db := servers.MariaDB(t)
+	addr := "127.0.0.1:" + strconv.Itoa(servers.Port(t))
+	side := servers.StartSidewire(t, fmt.Sprintf(`
+listeners:
+  - {name: sql, address: %q, mysql: {users: [{name: app, password: local}], cluster: sql}}
+clusters:
+  - {name: sql, mysql: {user: %s, password: %s}, endpoints: [%q], health: {interval: 60s}}
+`, addr, db.User, db.Password, db.Addr))
+	c := session(t, "app:local@tcp("+addr+")/")
+	p, err := c.PrepareContext(t.Context(), "SELECT 1 + ?")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	for name, ask := range map[string]func() error{
+		"text":     func() error { return c.QueryRowContext(t.Context(), "SELECT 1 + 1").Scan(new(int)) },
+		"prepared": func() error { return p.QueryRowContext(t.Context(), 1).Scan(new(int)) },
+	} {
+		const n = 4000
+		run := func() {
+			for range n {
+				if err := ask(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		run()
+		before := mallocs(t, side)
+		run()
+		after := mallocs(t, side)
+		look := mallocs(t, side) - after // what looking costs
+		if each := (after - before - look) / n; each > 0.6 {
+			t.Errorf("%s: %.2f allocations a select", name, each)
+		}
+	}
+}
+
+// mallocs is how often a sidewire allocated so far.
+func mallocs(t *testing.T, side *servers.Sidewire) float64 {
+	t.Helper()
+	page, err := side.Get(deadline(t, 10*time.Second), "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(page) {
+		if figure, ok := strings.CutPrefix(line, "go_memstats_mallocs_total "); ok {
+			n, err := strconv.ParseFloat(strings.TrimSpace(figure), 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	t.Fatal("no figure for allocations")
+	return 0
+}
