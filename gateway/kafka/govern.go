@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"golang.org/x/time/rate"
 
 	"github.com/sidewire/sidewire/protocols/kafka"
 )
@@ -16,9 +17,20 @@ const maxGoverned = 8 << 20
 
 // identities remembers which topic an id is. Ids are never reused, so what was learnt stays true.
 type identities struct {
-	mu    sync.RWMutex
+	asks  *rate.Limiter       // of the questions that clients with ids of their own making can cause
+	mu    sync.RWMutex        // guards what follows
 	names map[[16]byte]string // as the cluster calls them
 }
+
+// maxIdentities bounds what is remembered, since topics may come and go for ever; what is forgotten is learnt again.
+const maxIdentities = 100_000
+
+// Questions about ids that nobody told yet, a second and at once. A client that hears of an unknown id asks for metadata, which
+// teaches it.
+const (
+	idsPerSecond = 50
+	idsAtOnce    = 500
+)
 
 func (i *identities) name(id [16]byte) (string, bool) {
 	i.mu.RLock()
@@ -33,7 +45,7 @@ func (i *identities) put(id [16]byte, name string) {
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.names == nil {
+	if i.names == nil || len(i.names) >= maxIdentities {
 		i.names = map[[16]byte]string{}
 	}
 	i.names[id] = name
@@ -43,6 +55,9 @@ func (i *identities) put(id [16]byte, name string) {
 func (u *upstream) identify(ctx context.Context, id [16]byte) (string, bool) {
 	if name, ok := u.ids.name(id); ok {
 		return name, true
+	}
+	if !u.ids.asks.Allow() {
+		return "", false
 	}
 	ctx, cancel := context.WithTimeout(ctx, u.cluster.Config().ConnectTimeout.Std())
 	defer cancel()
@@ -76,6 +91,7 @@ type law struct {
 	user    string
 	code    int16    // why something was refused
 	topics  []string // as the client calls them
+	strict  bool     // decide over topics here whatever the request is
 }
 
 func (l *law) refuse(code int16) (string, bool) {
@@ -93,10 +109,10 @@ func (l *law) Topic(name string) (string, bool) {
 	return l.block.Virtual.up(kindTopic, name), true
 }
 
-// late says that rules over topics decide elsewhere: in Metadata's response, topic by topic; over a group's subscription where
-// it is fetched.
+// late says that rules over topics decide elsewhere: in the response to Metadata, whose version 0 cannot be split; over a group's
+// subscription where it is fetched.
 func (l *law) late() bool {
-	return l.key == kafka.Metadata || l.key == kafka.JoinGroup || l.key == kafka.SyncGroup
+	return !l.strict && (l.key == kafka.Metadata || l.key == kafka.JoinGroup || l.key == kafka.SyncGroup)
 }
 
 func (l *law) TopicID(id [16]byte) bool {
@@ -139,7 +155,13 @@ func (l *law) Txn(name string) (string, bool) {
 }
 
 // Shared is true without a virtual cluster: then there is one tenant, and rules over APIs decide.
-func (l *law) Shared() bool { return l.block.Virtual == nil }
+func (l *law) Shared() bool {
+	if l.block.Virtual != nil {
+		l.refuse(kafka.ErrCodeClusterAuthorization)
+		return false
+	}
+	return true
+}
 
 func (l *law) TopicPattern(re string) string { return l.block.Virtual.pattern(re) }
 func (l *law) TxnPattern(re string) string   { return l.block.Virtual.pattern(re) }
@@ -180,7 +202,8 @@ func (s *session) govern(h *kafka.RequestHeader, e kafka.Inflight) (done bool, e
 	block := s.door.block()
 	size, n := int64(h.Size)+4, h.Len
 	user := s.userName()
-	whole := governsNames(block) || !block.allowedAPI(user, h.Key) || len(block.Faults) > 0 || (block.Rack != "" && h.Key == kafka.Fetch) || s.view.base != 0 && kafka.RequestCarriesNodes(h.Key)
+	whole := governsNames(block) || !block.allowedAPI(user, h.Key) || len(block.Faults) > 0 || (block.Rack != "" && h.Key == kafka.Fetch) || s.view.base != 0 && kafka.RequestCarriesNodes(h.Key) ||
+		s.unfetched != nil && h.Key == kafka.Fetch
 	if !whole {
 		return false, nil
 	}
@@ -218,9 +241,12 @@ func (s *session) govern(h *kafka.RequestHeader, e kafka.Inflight) (done bool, e
 	}
 	l := &law{session: s, block: block, key: e.Key, user: user}
 	var refusal kmsg.Response
-	if splits(e.Key) && block.allowedAPI(user, e.Key) && governsNames(block) {
+	if (governsNames(block) || s.unfetched != nil) && s.outdated(req, block) {
+		return true, s.refuse(&kmsg.FetchRequest{Version: e.Version}, e, kafka.ErrCodeFetchSessionNotFound, acks, size)
+	}
+	if kafka.Splits(e.Key, e.Version) && block.allowedAPI(user, e.Key) && governsNames(block) {
 		var all bool
-		if refusal, all = s.split(req, l, &e); refusal != nil && (all || acks == 0) {
+		if refusal, all = s.split(req, l); refusal != nil && (all || acks == 0) {
 			return true, s.refuseWith(refusal, e, kafka.ErrCodeTopicAuthorization, acks, size)
 		}
 	}
@@ -247,7 +273,7 @@ func (s *session) govern(h *kafka.RequestHeader, e kafka.Inflight) (done bool, e
 	}
 	if refusal != nil {
 		s.door.metrics.refused.Inc()
-		s.await(e.CorrelationID, refusal)
+		e.Part = refusal
 	}
 	return true, s.forward(req, e, block, frame[:n], acks, size)
 }
@@ -385,9 +411,6 @@ func (s *session) show(e *kafka.Inflight, out, body []byte) ([]byte, error) {
 				u.ids.put(t.TopicID, *t.Topic)
 			}
 		}
-		if s.counted {
-			s.door.topics.learn(r)
-		}
 	case *kmsg.CreateTopicsResponse:
 		for i := range r.Topics {
 			u.ids.put(r.Topics[i].TopicID, r.Topics[i].Topic)
@@ -400,15 +423,18 @@ func (s *session) show(e *kafka.Inflight, out, body []byte) ([]byte, error) {
 			return nil, err
 		}
 	}
-	if e.Flags&kafka.FlagPart != 0 {
-		if refusal := s.takePart(e.CorrelationID); refusal != nil {
-			kafka.Merge(resp, refusal)
+	if m, ok := resp.(*kmsg.MetadataResponse); ok {
+		if s.counted {
+			s.door.topics.learn(m) // as clients call them
+		}
+		if len(block.Rules) > 0 {
+			l.restrict(m, e.Flags&kafka.FlagListing != 0)
 		}
 	}
-	if m, ok := resp.(*kmsg.MetadataResponse); ok && len(block.Rules) > 0 {
-		l.restrict(m, e.Flags&kafka.FlagListing != 0)
-	}
 	kafka.HideBrokers(resp, &s.view)
+	if e.Part != nil { // last: it may be repeated in later answers and is read only
+		kafka.Merge(resp, e.Part)
+	}
 	return resp.AppendTo(out), nil
 }
 

@@ -27,26 +27,51 @@ func (s *session) forget(f *kmsg.FetchRequest) {
 	}
 }
 
-// splits says whether topics of a request are refused one by one.
-func splits(key int16) bool {
-	return key == kafka.Produce || key == kafka.Fetch || key == kafka.ListOffsets || key == kafka.OffsetCommit
+// judge gives single names the codes of a law. It implements kafka.Judge.
+type judge struct{ *law }
+
+// decide takes the code that the law left behind.
+func (j judge) decide() int16 {
+	code := j.code
+	j.code = 0
+	return code
+}
+
+func (j judge) Topic(name string, id [16]byte) int16 {
+	if name == "" && id != ([16]byte{}) {
+		j.law.TopicID(id)
+	} else {
+		j.law.Topic(name)
+	}
+	return j.decide()
+}
+
+func (j judge) Group(name string) int16 {
+	j.law.Group(name)
+	return j.decide()
+}
+
+func (j judge) Txn(name string) int16 {
+	j.law.Txn(name)
+	return j.decide()
+}
+
+func (j judge) Shared() int16 {
+	j.law.Shared()
+	return j.decide()
 }
 
 // split takes what is denied out of a request. all says that nothing is left that the cluster could be asked.
-func (s *session) split(req kmsg.Request, l *law, e *kafka.Inflight) (refusal kmsg.Response, all bool) {
-	if f, ok := req.(*kmsg.FetchRequest); ok {
-		s.forget(f)
+func (s *session) split(req kmsg.Request, l *law) (refusal kmsg.Response, all bool) {
+	switch r := req.(type) {
+	case *kmsg.FetchRequest:
+		s.forget(r)
+	case *kmsg.MetadataRequest:
+		r.AllowAutoTopicCreation = r.AllowAutoTopicCreation && l.mayCreate(r.Topics)
 	}
-	refusal, left := kafka.Split(req, func(name string, id [16]byte) int16 {
-		l.code = 0
-		if name == "" && id != ([16]byte{}) {
-			l.TopicID(id)
-		} else {
-			l.Topic(name)
-		}
-		return l.code
-	})
-	l.code = 0
+	l.strict = true
+	refusal, left := kafka.Split(req, judge{l})
+	l.strict = false
 	if f, ok := req.(*kmsg.FetchRequest); ok {
 		if refusal != nil && left > 0 {
 			f.MaxWaitMillis = 0 // a broker tells errors at once
@@ -55,13 +80,14 @@ func (s *session) split(req kmsg.Request, l *law, e *kafka.Inflight) (refusal km
 			left = 1 // the session's others
 		}
 	}
-	if refusal == nil {
-		return nil, false
-	}
-	if left > 0 {
-		e.Flags |= kafka.FlagPart
-	}
-	return refusal, left == 0
+	return refusal, refusal != nil && left == 0
+}
+
+// mayCreate says whether the topics that a client asks metadata of may be created by that: a broker takes it for leave to.
+func (l *law) mayCreate(topics []kmsg.MetadataRequestTopic) bool {
+	return l.block.allowedAPI(l.user, kafka.CreateTopics) && !slices.ContainsFunc(topics, func(t kmsg.MetadataRequestTopic) bool {
+		return t.Topic != nil && !l.block.allowedName(l.user, kafka.CreateTopics, kindTopic, *t.Topic)
+	})
 }
 
 // splitFetch adds to a fetch's refusal what its session was refused before.
@@ -72,7 +98,7 @@ func (s *session) splitFetch(f *kmsg.FetchRequest, refusal kmsg.Response) kmsg.R
 	}
 	if fresh, ok := refusal.(*kmsg.FetchResponse); ok {
 		if known != nil {
-			fresh.Topics = append(fresh.Topics, known.Topics...)
+			remember(fresh, known.Topics)
 		}
 		known = fresh
 	}
@@ -83,20 +109,51 @@ func (s *session) splitFetch(f *kmsg.FetchRequest, refusal kmsg.Response) kmsg.R
 	return known
 }
 
-// await keeps a refusal until the response comes.
-func (s *session) await(correlation int32, refusal kmsg.Response) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.parts == nil {
-		s.parts = map[int32]kmsg.Response{}
+// maxUnfetched bounds the partitions that a session is refused again and again; a client hears of those above it when it names them.
+const maxUnfetched = 10_000
+
+// remember adds what was refused before and is not refused again, partition by partition.
+func remember(fresh *kmsg.FetchResponse, before []kmsg.FetchResponseTopic) {
+	type partition struct {
+		name   string
+		id     [16]byte
+		number int32
 	}
-	s.parts[correlation] = refusal
+	told := map[partition]bool{}
+	for _, t := range fresh.Topics {
+		for _, p := range t.Partitions {
+			told[partition{t.Topic, t.TopicID, p.Partition}] = true
+		}
+	}
+	for _, t := range before {
+		kept := t
+		kept.Partitions = nil
+		for _, p := range t.Partitions {
+			if key := (partition{t.Topic, t.TopicID, p.Partition}); !told[key] && len(told) < maxUnfetched {
+				told[key] = true
+				kept.Partitions = append(kept.Partitions, p)
+			}
+		}
+		if len(kept.Partitions) > 0 {
+			fresh.Topics = append(fresh.Topics, kept)
+		}
+	}
 }
 
-func (s *session) takePart(correlation int32) kmsg.Response {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	refusal := s.parts[correlation]
-	delete(s.parts, correlation)
-	return refusal
+// outdated says that a client's fetch session began under other rules: what it named then was judged by those, and it names nothing
+// any more. It is told that the session is gone, and begins another.
+func (s *session) outdated(req kmsg.Request, block *ListenerBlock) bool {
+	f, ok := req.(*kmsg.FetchRequest)
+	if !ok {
+		return false
+	}
+	if f.SessionEpoch <= 0 {
+		s.fetched = block
+		return false
+	}
+	if s.fetched == block {
+		return false
+	}
+	s.unfetched = nil
+	return true
 }

@@ -150,9 +150,12 @@ func (b *ListenerBlock) decodesProduce(user string) bool {
 		slices.ContainsFunc(b.Rules, func(r Rule) bool { return len(r.Topics)+len(r.TxnIDs) > 0 })
 }
 
+// matches says whether one of the patterns is a name's. Package path keeps * within one element of a path; groups, transactional
+// ids and users may hold slashes, which mean nothing here.
 func matches(patterns []string, name string) bool {
+	name = strings.ReplaceAll(name, "/", "\x00")
 	return slices.ContainsFunc(patterns, func(p string) bool {
-		ok, _ := path.Match(p, name)
+		ok, _ := path.Match(strings.ReplaceAll(p, "/", "\x00"), name)
 		return ok
 	})
 }

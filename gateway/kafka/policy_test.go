@@ -45,7 +45,8 @@ func TestRulesDecideInOrder(t *testing.T) {
 		{Action: "deny", APIs: []string{"deletetopics"}},
 		{Action: "allow", Users: []string{"admin*"}, Topics: []string{"*"}},
 		{Action: "deny", APIs: []string{"Produce"}, Topics: []string{"audit.*"}},
-		{Action: "deny", Groups: []string{"g?"}},
+		{Action: "deny", Groups: []string{"g?", "team/*"}},
+		{Action: "deny", TxnIDs: []string{"*"}},
 	}}
 	for _, c := range []struct {
 		user string
@@ -55,7 +56,8 @@ func TestRulesDecideInOrder(t *testing.T) {
 		want bool
 	}{
 		{"joe", 0, kindTopic, "audit.x", false}, {"joe", 1, kindTopic, "audit.x", true}, {"admin1", 0, kindTopic, "audit.x", true},
-		{"joe", 11, kindGroup, "g1", false}, {"joe", 11, kindGroup, "g12", true}, {"joe", 22, kindTxn, "g1", true},
+		{"joe", 11, kindGroup, "g1", false}, {"joe", 11, kindGroup, "g12", true}, {"joe", 11, kindGroup, "g/", false},
+		{"joe", 11, kindGroup, "team/a/b", false}, {"joe", 22, kindTxn, "a/b/0", false}, {"joe", 22, kindTxn, "g1", false},
 	} {
 		if got := b.allowedName(c.user, c.key, c.kind, c.name); got != c.want {
 			t.Errorf("%+v: %v", c, got)

@@ -149,17 +149,12 @@ func (s *session) reply(e kafka.Inflight) (int64, error) {
 	s.walker.Throttle = 0
 	s.code = kafka.TopError(e.Key, e.Version, s.rep.ahead()[n:])
 	switch {
-	case e.Flags&kafka.FlagPart != 0, e.Flags&kafka.FlagNames != 0 && !streams(e.Key, e.Version):
+	case e.Part != nil, e.Flags&kafka.FlagNames != 0 && !streams(e.Key, e.Version):
 		return size, s.governed(&e, n, size)
 	case kafka.Rewritten(e.Key, e.Version), s.view.base != 0 && kafka.CarriesNodes(e.Key):
 		return size, s.rewrite(&e, n, size)
 	case kafka.Walked(e.Key, e.Version), s.view.base != 0 && e.Key == kafka.Fetch, (s.counted || len(s.door.block().Quotas) > 0) && (e.Key == kafka.Produce || e.Key == kafka.Fetch):
-		if b := s.quotaOut.Load(); b != nil && e.Key == kafka.Fetch {
-			now := time.Now()
-			s.hold(now, b.take(size, now))
-		}
-		s.walker.MinThrottle = s.throttle()
-		s.seen.key = e.Key
+		s.charge(&e, size)
 		return size, s.walk(&e, n, size)
 	case s.counted && e.Key == kafka.OffsetCommit:
 		frame, err := s.whole(size)
@@ -169,6 +164,16 @@ func (s *session) reply(e kafka.Inflight) (int64, error) {
 		s.committed(&e, frame[n:])
 	}
 	return size, s.rep.pass(size)
+}
+
+// charge takes a Fetch or Produce response off its quota and readies the walker, which tells the client to wait.
+func (s *session) charge(e *kafka.Inflight, size int64) {
+	if b := s.quotaOut.Load(); b != nil && e.Key == kafka.Fetch {
+		now := time.Now()
+		s.hold(now, b.take(size, now))
+	}
+	s.walker.MinThrottle = s.throttle()
+	s.seen.key = e.Key
 }
 
 // replyHead waits for the response's header, checks that it answers e and returns its length.
@@ -245,8 +250,14 @@ func (s *session) governed(e *kafka.Inflight, n int, size int64) error {
 	if err != nil {
 		return err
 	}
-	if s.counted && e.Key == kafka.OffsetCommit {
+	switch {
+	case s.counted && e.Key == kafka.OffsetCommit:
 		s.committed(e, out[n:])
+	case e.Key == kafka.Fetch || e.Key == kafka.Produce:
+		s.charge(e, size)
+		if err := s.look(e, out[n:]); err != nil {
+			return err
+		}
 	}
 	return s.replace(out, int(size))
 }
@@ -280,17 +291,9 @@ const keepScratch = 4 << 10
 func (s *session) walk(e *kafka.Inflight, n int, size int64) error {
 	w := &s.walker
 	if frame := s.rep.ahead(); int64(len(frame)) >= size {
-		w.Brokers, w.PatchTail = nil, false
-		if err := w.Reset(e.Key, e.Version, true, size-int64(n)); err != nil {
+		if err := s.look(e, frame[n:size]); err != nil {
 			return err
 		}
-		if _, _, err := w.Step(frame[n:size]); err != nil {
-			return err
-		}
-		if !w.Done() {
-			return errors.New("its body does not end with its frame")
-		}
-		s.note(w)
 		if w.Endpoints == 0 {
 			if s.view.base != 0 {
 				return s.translate(frame[n:size], e, int(size))
@@ -312,6 +315,23 @@ func (s *session) walk(e *kafka.Inflight, n int, size int64) error {
 	err := stream(&s.rep, w)
 	s.note(w)
 	return err
+}
+
+// look walks a body that is here as a whole and changes nothing but its throttle time.
+func (s *session) look(e *kafka.Inflight, body []byte) error {
+	w := &s.walker
+	w.Brokers, w.PatchTail = nil, false
+	if err := w.Reset(e.Key, e.Version, true, int64(len(body))); err != nil {
+		return err
+	}
+	if _, _, err := w.Step(body); err != nil {
+		return err
+	}
+	if !w.Done() {
+		return errors.New("its body does not end with its frame")
+	}
+	s.note(w)
+	return nil
 }
 
 // translate puts virtual node ids into a body that was walked already, and lets it go.

@@ -129,7 +129,7 @@ func (s *session) request(first bool) error {
 			s.hold(now, s.quotaIn.take(size, now))
 		}
 	}
-	if s.door.block().governed() || s.view.base != 0 {
+	if s.door.block().governed() || s.view.base != 0 || s.unfetched != nil {
 		if done, err := s.govern(&h, e); done {
 			return err
 		}

@@ -96,7 +96,8 @@ type session struct {
 	// unfetched are the topics of the client's fetch session that it is refused. The broker's session does not know them, the
 	// client's does: it names them once and reads of them in every answer. Request goroutine.
 	unfetched *kmsg.FetchResponse
-	held      atomic.Int64 // when the client's debt is paid, in Unix nanoseconds
+	fetched   *ListenerBlock // what the fetch session was judged by when it began; request goroutine
+	held      atomic.Int64   // when the client's debt is paid, in Unix nanoseconds
 
 	req pump // owned by the request goroutine
 	rep pump // owned by the reply goroutine
@@ -118,9 +119,8 @@ type session struct {
 	unflushed bool // a response left the ring and is not wholly written
 	over      bool // the reply goroutine has ended
 	commits   []commit
-	parts     map[int32]kmsg.Response // refusals of single topics that join the response to the rest of their request, by correlation id
-	user      *User                   // who the client proved to be; nil where nobody asks
-	external  bool                    // by a token or certificate, not by an account here
+	user      *User // who the client proved to be; nil where nobody asks
+	external  bool  // by a token or certificate, not by an account here
 }
 
 func (h *handler) Handle(ctx context.Context, c *listener.Conn) {

@@ -95,6 +95,9 @@ func (t *topics) learn(m *kmsg.MetadataResponse) {
 		if mt.Topic == nil || mt.TopicID == ([16]byte{}) || mt.ErrorCode != 0 {
 			continue
 		}
+		if len(t.byID) >= maxIdentities {
+			clear(t.byID)
+		}
 		if found := t.byID[mt.TopicID]; found == nil || found.name != *mt.Topic {
 			t.byID[mt.TopicID] = t.make(*mt.Topic)
 		}

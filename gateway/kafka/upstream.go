@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"golang.org/x/time/rate"
 
 	"github.com/sidewire/sidewire/gateway/cluster"
 	"github.com/sidewire/sidewire/gateway/config"
@@ -49,7 +50,7 @@ type upstream struct {
 func newUpstream(h host.Host, c *cluster.Cluster) *upstream {
 	ctx, end := context.WithCancel(context.Background())
 	u := &upstream{host: h, cluster: c, end: end, ended: make(chan struct{}), wake: make(chan struct{}, 1),
-		brokers: map[int32]broker{}, changed: make(chan struct{}), listed: make(chan struct{})}
+		ids: identities{asks: rate.NewLimiter(idsPerSecond, idsAtOnce)}, brokers: map[int32]broker{}, changed: make(chan struct{}), listed: make(chan struct{})}
 	go u.run(ctx)
 	return u
 }

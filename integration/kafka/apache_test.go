@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -19,6 +20,7 @@ import (
 
 	segmentio "github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sidewire/sidewire/integration/servers"
@@ -62,7 +64,8 @@ func kcat(t *testing.T) string {
 
 func createTopic(t *testing.T, ctx context.Context, addr, topic string, partitions int32) {
 	t.Helper()
-	if _, err := kadm.NewClient(client(t, addr)).CreateTopic(ctx, partitions, -1, nil, topic); err != nil {
+	// The client asks again when an answer is late: then the topic is there, and it is this one, because names are a proxy's own.
+	if _, err := kadm.NewClient(client(t, addr)).CreateTopic(ctx, partitions, -1, nil, topic); err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
 		t.Fatal(err)
 	}
 	// A moment later every broker knows of it; tools that do not wait would fail.
@@ -156,9 +159,9 @@ func advertisedVersions(t *testing.T, c *servers.KafkaCluster, p *proxy, class s
 }
 
 func compressionOfEveryKind(t *testing.T, p *proxy) {
-	exe := kcat(t)
+	exe, kinds := kcat(t), p.own("kinds")
 	ctx := within(t, 60*time.Second)
-	createTopic(t, ctx, p.addr, "kinds", 3)
+	createTopic(t, ctx, p.addr, kinds, 3)
 	want := 0
 	for _, codec := range []string{"none", "gzip", "snappy", "lz4", "zstd"} {
 		for _, acks := range []string{"-1", "1", "0"} {
@@ -166,13 +169,13 @@ func compressionOfEveryKind(t *testing.T, p *proxy) {
 			for i := range 100 {
 				fmt.Fprintf(&in, "%s-%s-%d %s\n", codec, acks, i, strings.Repeat("z", 200))
 			}
-			run(t, ctx, in.String(), exe, "-P", "-b", p.addr, "-t", "kinds", "-X", "compression.codec="+codec, "-X", "acks="+acks)
+			run(t, ctx, in.String(), exe, "-P", "-b", p.addr, "-t", kinds, "-X", "compression.codec="+codec, "-X", "acks="+acks)
 			want += 100
 		}
 	}
 	got := map[string]bool{}
 	if err := servers.Poll(ctx, func(ctx context.Context) error { // acks 0 promises nothing about when
-		for line := range strings.Lines(run(t, ctx, "", exe, "-C", "-b", p.addr, "-t", "kinds", "-o", "beginning", "-e", "-q")) {
+		for line := range strings.Lines(run(t, ctx, "", exe, "-C", "-b", p.addr, "-t", kinds, "-o", "beginning", "-e", "-q")) {
 			got[line] = true
 		}
 		if len(got) < want {
@@ -200,8 +203,7 @@ func jsonLines(t *testing.T, out string) map[string][]map[string]any {
 // verifiable produces and consumes by the verifiable tools, and returns the topic it made.
 func verifiable(t *testing.T, c *servers.KafkaCluster, p *proxy, newGroups bool) (topic string) {
 	ctx := within(t, 120*time.Second)
-	_, port, _ := strings.Cut(p.addr, ":") // the cluster may be another test's as well
-	topic = "verified-" + port
+	topic = p.own("verified")
 	createTopic(t, ctx, p.addr, topic, 3)
 	const n = 3000
 	sent := jsonLines(t, tool(t, ctx, c, "VerifiableProducer", "--bootstrap-server", p.addr, "--topic", topic, "--max-messages", fmt.Sprint(n)))
@@ -213,7 +215,7 @@ func verifiable(t *testing.T, c *servers.KafkaCluster, p *proxy, newGroups bool)
 		protocols = append(protocols, "consumer")
 	}
 	for _, protocol := range protocols {
-		args := []string{"--bootstrap-server", p.addr, "--topic", topic, "--group-id", "group-" + protocol + "-" + port, "--max-messages", fmt.Sprint(n), "--reset-policy", "earliest"}
+		args := []string{"--bootstrap-server", p.addr, "--topic", topic, "--group-id", p.own("group-" + protocol), "--max-messages", fmt.Sprint(n), "--reset-policy", "earliest"}
 		if newGroups {
 			args = append(args, "--group-protocol", protocol)
 		}
@@ -232,13 +234,14 @@ func verifiable(t *testing.T, c *servers.KafkaCluster, p *proxy, newGroups bool)
 
 func performanceTools(t *testing.T, c *servers.KafkaCluster, p *proxy) {
 	ctx := within(t, 120*time.Second)
-	createTopic(t, ctx, p.addr, "perf", 3)
-	out := tool(t, ctx, c, "ProducerPerformance", "--topic", "perf", "--num-records", "20000", "--record-size", "1000", "--throughput", "-1",
+	perf := p.own("perf")
+	createTopic(t, ctx, p.addr, perf, 3)
+	out := tool(t, ctx, c, "ProducerPerformance", "--topic", perf, "--num-records", "20000", "--record-size", "1000", "--throughput", "-1",
 		"--producer-props", "bootstrap.servers="+p.addr, "batch.size=200000", "linger.ms=5")
 	if !strings.Contains(out, "20000 records sent") {
 		t.Errorf("producer: %s", tail(out))
 	}
-	out = tool(t, ctx, c, "ConsumerPerformance", "--topic", "perf", "--messages", "20000", "--bootstrap-server", p.addr, "--timeout", "60000", "--group", "perf-group")
+	out = tool(t, ctx, c, "ConsumerPerformance", "--topic", perf, "--messages", "20000", "--bootstrap-server", p.addr, "--timeout", "60000", "--group", perf)
 	if !strings.Contains(out, ", 20000,") {
 		t.Errorf("consumer: %s", tail(out))
 	}
@@ -248,16 +251,17 @@ func performanceTools(t *testing.T, c *servers.KafkaCluster, p *proxy) {
 // every record exactly once.
 func exactlyOnceCopy(t *testing.T, c *servers.KafkaCluster, p *proxy) {
 	ctx := within(t, 120*time.Second)
-	createTopic(t, ctx, p.addr, "input", 1)
-	createTopic(t, ctx, p.addr, "output", 1)
+	input, output := p.own("input"), p.own("output")
+	createTopic(t, ctx, p.addr, input, 1)
+	createTopic(t, ctx, p.addr, output, 1)
 	const n = 1500
-	produce(t, ctx, client(t, p.addr), "input", n, 100)
-	out := tool(t, ctx, c, "TransactionalMessageCopier", "--broker-list", p.addr, "--input-topic", "input", "--input-partition", "0", "--output-topic", "output",
-		"--max-messages", fmt.Sprint(n), "--consumer-group", "copiers", "--transaction-size", "100", "--transactional-id", "copier", "--enable-random-aborts", "--use-group-metadata")
+	produce(t, ctx, client(t, p.addr), input, n, 100)
+	out := tool(t, ctx, c, "TransactionalMessageCopier", "--broker-list", p.addr, "--input-topic", input, "--input-partition", "0", "--output-topic", output,
+		"--max-messages", fmt.Sprint(n), "--consumer-group", p.own("copiers"), "--transaction-size", "100", "--transactional-id", p.own("copier"), "--enable-random-aborts", "--use-group-metadata")
 	if !strings.Contains(out, "shutdown") {
 		t.Logf("copier: %s", tail(out))
 	}
-	cl := client(t, p.addr, kgo.ConsumeTopics("output"), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+	cl := client(t, p.addr, kgo.ConsumeTopics(output), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
 	seen := map[string]int{}
 	for total := 0; total < n; {
 		fs := cl.PollFetches(ctx)
@@ -282,8 +286,9 @@ func exactlyOnceCopy(t *testing.T, c *servers.KafkaCluster, p *proxy) {
 
 func kafkaGo(t *testing.T, p *proxy) {
 	ctx := within(t, 60*time.Second)
-	createTopic(t, ctx, p.addr, "segmentio", 3)
-	w := &segmentio.Writer{Addr: segmentio.TCP(p.addr), Topic: "segmentio", RequiredAcks: segmentio.RequireAll, BatchTimeout: 10 * time.Millisecond, Compression: segmentio.Zstd}
+	name := p.own("segmentio")
+	createTopic(t, ctx, p.addr, name, 3)
+	w := &segmentio.Writer{Addr: segmentio.TCP(p.addr), Topic: name, RequiredAcks: segmentio.RequireAll, BatchTimeout: 10 * time.Millisecond, Compression: segmentio.Zstd}
 	defer w.Close()
 	var ms []segmentio.Message
 	for i := range 500 {
@@ -292,7 +297,7 @@ func kafkaGo(t *testing.T, p *proxy) {
 	if err := w.WriteMessages(ctx, ms...); err != nil {
 		t.Fatal(err)
 	}
-	r := segmentio.NewReader(segmentio.ReaderConfig{Brokers: []string{p.addr}, GroupID: "segmentio", Topic: "segmentio", StartOffset: segmentio.FirstOffset, MaxWait: 200 * time.Millisecond})
+	r := segmentio.NewReader(segmentio.ReaderConfig{Brokers: []string{p.addr}, GroupID: name, Topic: name, StartOffset: segmentio.FirstOffset, MaxWait: 200 * time.Millisecond})
 	defer r.Close()
 	seen := map[string]bool{}
 	for len(seen) < 500 {
@@ -307,15 +312,15 @@ func kafkaGo(t *testing.T, p *proxy) {
 func adminTools(t *testing.T, c *servers.KafkaCluster, p *proxy) {
 	ctx := within(t, 120*time.Second)
 	out := tool(t, ctx, c, "TopicCommand", "--bootstrap-server", p.addr, "--describe")
-	if !strings.Contains(out, "verified") {
+	if !strings.Contains(out, p.own("verified")) {
 		t.Errorf("describing topics: %s", tail(out))
 	}
 	out = tool(t, ctx, c, "consumer.group.ConsumerGroupCommand", "--bootstrap-server", p.addr, "--list")
-	if !strings.Contains(out, "group-classic") {
+	if !strings.Contains(out, p.own("group-classic")) {
 		t.Errorf("listing groups: %s", tail(out))
 	}
-	out = tool(t, ctx, c, "GetOffsetShell", "--bootstrap-server", p.addr, "--topic", "input")
-	if !strings.Contains(out, "input:0:") {
+	out = tool(t, ctx, c, "GetOffsetShell", "--bootstrap-server", p.addr, "--topic", p.own("input"))
+	if !strings.Contains(out, p.own("input")+":0:") {
 		t.Errorf("offsets: %s", tail(out))
 	}
 	out = tool(t, ctx, c, "ClusterTool", "cluster-id", "--bootstrap-server", p.addr)

@@ -2,9 +2,7 @@ package kafka_test
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -103,17 +101,5 @@ func TestFiguresByTopicAndGroup(t *testing.T) {
 	if got := p.figure(t, "sidewire_kafka_request_duration_seconds", "api", "Fetch"); got < 1 {
 		t.Errorf("%v Fetch latencies", got)
 	}
-	for limit := time.Now().Add(5 * time.Second); ; {
-		text, err := os.ReadFile(access)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if strings.Contains(string(text), `"OffsetCommit"`) {
-			break
-		}
-		if time.Now().After(limit) {
-			t.Fatalf("access log: %s", tail(string(text)))
-		}
-		pause(ctx, 50*time.Millisecond)
-	}
+	logged(t, access, `"OffsetCommit"`)
 }

@@ -401,10 +401,7 @@ func TestQuotasThrottle(t *testing.T) {
 		}
 		return time.Since(before)
 	}
-	if took := send("fast"); took > time.Second {
-		t.Errorf("600 kB without a quota took %v", took)
-	}
-	if len(told) > 0 {
+	if send("fast"); len(told) > 0 {
 		t.Error("a client without a quota was throttled")
 	}
 	if took := send("slow-1"); took < 1500*time.Millisecond { // 200 kB at once, 400 kB at 200 kB/s, of which the last wait is not seen

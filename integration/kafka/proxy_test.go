@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +21,7 @@ import (
 	"github.com/sidewire/sidewire/gateway/kafka"
 	"github.com/sidewire/sidewire/gateway/telemetry"
 	"github.com/sidewire/sidewire/integration/leak"
+	"github.com/sidewire/sidewire/integration/servers"
 )
 
 // ports hands out ranges of ports that are not used twice in this package's tests. They lie below the ephemeral range.
@@ -133,6 +135,37 @@ func startText(t *testing.T, addr, text string) *proxy {
 	return p
 }
 
+// own is a name that no other proxy's test has, for a cluster that tests share.
+func (p *proxy) own(name string) string {
+	_, port, _ := strings.Cut(p.addr, ":")
+	return name + "-" + port
+}
+
+// eventually waits until check finds nothing to complain about.
+func eventually(t *testing.T, check func() error) {
+	t.Helper()
+	if err := servers.Poll(within(t, 20*time.Second), func(context.Context) error { return check() }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// logged waits until a line of a file contains all of want.
+func logged(t *testing.T, path string, want ...string) {
+	t.Helper()
+	eventually(t, func() error {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for line := range strings.Lines(string(text)) {
+			if !slices.ContainsFunc(want, func(w string) bool { return !strings.Contains(line, w) }) {
+				return nil
+			}
+		}
+		return fmt.Errorf("no line with %q in\n%s", want, tail(string(text)))
+	})
+}
+
 func fake(t *testing.T, opts ...kfake.Opt) *kfake.Cluster {
 	t.Helper()
 	c, err := kfake.NewCluster(opts...)
@@ -224,12 +257,12 @@ func TestBigRecordsAreSpliced(t *testing.T) {
 	consume(t, ctx, cons, 40)
 	prod.Close() // a session adds up what it spliced when it ends
 	cons.Close()
-	for limit := time.Now().Add(5 * time.Second); p.figure(t, "sidewire_kafka_spliced_bytes_total") < 40*700_000; {
-		if time.Now().After(limit) {
-			t.Fatalf("%v bytes spliced of %d each way", p.figure(t, "sidewire_kafka_spliced_bytes_total"), 40*700_000)
+	eventually(t, func() error {
+		if got := p.figure(t, "sidewire_kafka_spliced_bytes_total"); got < 40*700_000 {
+			return fmt.Errorf("%v bytes spliced of %d each way", got, 40*700_000)
 		}
-		pause(ctx, 20*time.Millisecond)
-	}
+		return nil
+	})
 }
 
 // Groups whose brokers assign (KIP-848), plain and in a virtual cluster, and share groups, whose fetches name brokers in a plain

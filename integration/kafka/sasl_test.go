@@ -2,8 +2,6 @@ package kafka_test
 
 import (
 	"context"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -123,17 +121,7 @@ func TestRevokedUserLosesItsSession(t *testing.T) {
 	bob := client(t, p.addr, kgo.SASL(mechanisms("bob", "builder")["PLAIN"]))
 	produce(t, ctx, alice, "orders", 1, 10)
 	produce(t, ctx, bob, "orders", 1, 10)
-	text, err := os.ReadFile(p.path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	next := filepath.Join(t.TempDir(), "next.yaml")
-	if err := os.WriteFile(next, []byte(strings.Replace(string(text), "{name: alice, password: wonder}, ", "", 1)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if problems := p.LoadFile(next); len(problems) > 0 {
-		t.Fatal(problems)
-	}
+	p.reload(t, "{name: alice, password: wonder}, ", "")
 	produce(t, ctx, bob, "orders", 1, 10)
 	short, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()

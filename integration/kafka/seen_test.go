@@ -1,10 +1,9 @@
 package kafka_test
 
 import (
+	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -61,9 +60,12 @@ func TestProducersTracesAreJoined(t *testing.T) {
 			}
 		}
 		cl.Close()
-		for limit := time.Now().Add(5 * time.Second); len(seen.list()) == 0 && time.Now().Before(limit); {
-			pause(ctx, 10*time.Millisecond)
-		}
+		eventually(t, func() error {
+			if len(seen.list()) == 0 {
+				return errors.New("no span")
+			}
+			return nil
+		})
 		if got := seen.list(); len(got) != 1 || got[0] != "kafka send "+trace+" " {
 			t.Errorf("%s: spans %q", listener, got)
 		}
@@ -86,28 +88,7 @@ func TestAccessLogTellsBytesAndCodes(t *testing.T) {
 	if err := cl.ProduceSync(ctx, &kgo.Record{Topic: "orders", Value: make([]byte, 5000)}).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{`"operation":"Produce"`, `"code":"19"`, `"bytes_in":5`}
-	for limit := time.Now().Add(5 * time.Second); ; {
-		text, err := os.ReadFile(access)
-		if err != nil {
-			t.Fatal(err)
-		}
-		found := false
-		for line := range strings.Lines(string(text)) {
-			all := true
-			for _, w := range want {
-				all = all && strings.Contains(line, w)
-			}
-			found = found || all
-		}
-		if found {
-			break
-		}
-		if time.Now().After(limit) {
-			t.Fatalf("no line with %q in\n%s", want, tail(string(text)))
-		}
-		pause(ctx, 50*time.Millisecond)
-	}
+	logged(t, access, `"operation":"Produce"`, `"code":"19"`, `"bytes_in":5`)
 	if got := p.figure(t, "sidewire_kafka_broker_throttle_seconds"); got != 1 {
 		t.Errorf("%v throttles of brokers", got)
 	}

@@ -17,7 +17,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -82,12 +81,12 @@ func (r *raw) closed() {
 
 func (p *proxy) logged(t *testing.T, text string) {
 	t.Helper()
-	for limit := time.Now().Add(10 * time.Second); !strings.Contains(p.logs.String(), text); {
-		if time.Now().After(limit) {
-			t.Fatalf("nothing logged with %q", text)
+	eventually(t, func() error {
+		if !strings.Contains(p.logs.String(), text) {
+			return fmt.Errorf("nothing logged with %q", text)
 		}
-		runtime.Gosched()
-	}
+		return nil
+	})
 }
 
 func metadata(correlation int32) []byte {
@@ -222,9 +221,9 @@ func TestEachAddressIsItsBroker(t *testing.T) {
 		var r *raw
 		for r == nil { // its address opens a moment after the broker was found
 			if conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", p.first+int(node))); err == nil {
-				conn.SetDeadline(time.Now().Add(10 * time.Second))
+				conn.SetDeadline(time.Now().Add(20 * time.Second))
 				r = &raw{t, conn}
-			} else if ctx.Err() != nil {
+			} else if pause(ctx, 20*time.Millisecond); ctx.Err() != nil {
 				t.Fatal(err)
 			}
 		}

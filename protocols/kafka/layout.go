@@ -200,7 +200,9 @@ func (c *checker) bytes(kind byte) {
 	if c.Err != nil || n < 0 && (kind == 'n' || kind == 'z') || n == -1 && kind == 'y' && !c.flexible {
 		return
 	}
-	c.memory += n
+	if kind == 's' || kind == 'n' { // the others lie in the body
+		c.memory += n
+	}
 	c.Skip(int(n))
 }
 

@@ -143,8 +143,11 @@ func MapRequest(req kmsg.Request, n Names) (ok bool, err error) {
 	return !m.refused, nil
 }
 
-// coordinatorShare is FindCoordinator's key type of share partitions, which brokers alone ask for.
-const coordinatorShare = 2
+// FindCoordinator's key types beside groups (0). Brokers alone ask for the coordinators of share partitions.
+const (
+	coordinatorTxn   = 1
+	coordinatorShare = 2
+)
 
 func mapGroupRequest(req kmsg.Request, m *mapper) (known bool, err error) {
 	switch r := req.(type) {
@@ -153,7 +156,7 @@ func mapGroupRequest(req kmsg.Request, m *mapper) (known bool, err error) {
 			return true, ErrNoNames
 		}
 		f := m.group
-		if r.CoordinatorType == 1 {
+		if r.CoordinatorType == coordinatorTxn {
 			f = m.txn
 		}
 		if r.Version < 4 {
@@ -257,8 +260,10 @@ func mapConfigRequest(req kmsg.Request, m *mapper) (bool, error) {
 func HasNames(key int16) bool {
 	switch key {
 	case Produce, Fetch, ListOffsets, Metadata, OffsetCommit, OffsetFetch, FindCoordinator, JoinGroup, Heartbeat, LeaveGroup, SyncGroup,
-		DescribeGroups, ListGroups, SASLHandshake, ApiVersions, CreateTopics, DeleteTopics, 21, InitProducerID, 23, AddPartitionsToTxn,
-		AddOffsetsToTxn, EndTxn, TxnOffsetCommit, DescribeConfigs, 33, SASLAuthenticate, 37, 42, 44, 47, DescribeCluster, 61, 65, 66,
+		DescribeGroups, ListGroups, SASLHandshake, ApiVersions, CreateTopics, DeleteTopics, DeleteRecords, InitProducerID,
+		OffsetForLeaderEpoch, AddPartitionsToTxn,
+		AddOffsetsToTxn, EndTxn, TxnOffsetCommit, DescribeConfigs, AlterConfigs, SASLAuthenticate, CreatePartitions, DeleteGroups,
+		IncrementalAlterConfigs, OffsetDelete, DescribeCluster, DescribeProducers, DescribeTransactions, ListTransactions,
 		ConsumerGroupHeartbeat, ConsumerGroupDescribe, 71, 72, DescribeTopicParts:
 		return true
 	}

@@ -183,19 +183,22 @@ func rename(v reflect.Value, field string) {
 	}
 }
 
+// Every request that a client may send can be refused without ending its connection: each response has room for an error code.
 func TestRefusalsAreWellFormed(t *testing.T) {
-	refused := 0
 	for key := range int16(Keys) {
 		api, _ := Lookup(key)
+		if api.BrokerOnly || key == ApiVersions || key == SASLHandshake || key == SASLAuthenticate {
+			continue // nothing decides over these
+		}
 		for v := range api.Max + 1 {
 			req := kmsg.RequestForKey(key)
 			fill(reflect.ValueOf(req).Elem(), "x")
 			req.SetVersion(v)
 			resp := Refuse(req, ErrCodeTopicAuthorization)
 			if resp == nil {
+				t.Errorf("%s v%d cannot be refused", api.Name, v)
 				continue
 			}
-			refused++
 			frame := AppendResponse(nil, 3, resp)
 			_, n, err := ParseResponseHeader(frame, key, v)
 			if err != nil {
@@ -206,13 +209,10 @@ func TestRefusalsAreWellFormed(t *testing.T) {
 			if err := back.ReadFrom(frame[n:]); err != nil {
 				t.Errorf("%s v%d: %v", api.Name, v, err)
 			}
-			if !bytes.Contains(frame[n:], []byte{0, byte(ErrCodeTopicAuthorization)}) && !(key == LeaveGroup || key == OffsetFetch && v < 2) {
+			if !bytes.Contains(frame[n:], []byte{0, byte(ErrCodeTopicAuthorization)}) {
 				t.Errorf("%s v%d: no error code in %x", api.Name, v, frame[n:])
 			}
 		}
-	}
-	if refused < 150 {
-		t.Errorf("%d messages refused", refused)
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 // virtual.
 func CarriesNodes(key int16) bool {
 	switch key {
-	case DescribeTopicParts, ListPartitionReassignments, DescribeQuorum, DescribeConfigs, 33, 44, 74:
+	case DescribeTopicParts, ListPartitionReassignments, DescribeQuorum, DescribeConfigs, AlterConfigs, IncrementalAlterConfigs, 74:
 		return true
 	}
 	return false
@@ -25,7 +25,7 @@ func CarriesNodes(key int16) bool {
 // version 5 on, which is not offered where node ids are virtual.
 func RequestCarriesNodes(key int16) bool {
 	switch key {
-	case CreateTopics, 37, 45, 64, 81, 94, DescribeConfigs, 33, 44:
+	case CreateTopics, CreatePartitions, 45, 64, 81, 94, DescribeConfigs, AlterConfigs, IncrementalAlterConfigs:
 		return true
 	}
 	return false

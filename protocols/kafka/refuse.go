@@ -26,6 +26,36 @@ func Refuse(req kmsg.Request, code int16) kmsg.Response {
 			}
 			out.Topics = append(out.Topics, rt)
 		}
+	case *kmsg.OffsetForLeaderEpochRequest:
+		out := resp.(*kmsg.OffsetForLeaderEpochResponse)
+		for _, t := range r.Topics {
+			rt := kmsg.NewOffsetForLeaderEpochResponseTopic()
+			rt.Topic = t.Topic
+			for _, p := range t.Partitions {
+				rp := kmsg.NewOffsetForLeaderEpochResponseTopicPartition()
+				rp.Partition, rp.ErrorCode = p.Partition, code
+				rt.Partitions = append(rt.Partitions, rp)
+			}
+			out.Topics = append(out.Topics, rt)
+		}
+	case *kmsg.MetadataRequest:
+		out := resp.(*kmsg.MetadataResponse)
+		for _, t := range r.Topics {
+			rt := kmsg.NewMetadataResponseTopic()
+			rt.Topic, rt.TopicID, rt.ErrorCode = t.Topic, t.TopicID, code
+			out.Topics = append(out.Topics, rt)
+		}
+	default:
+		if !refuseTopics(req, resp, code) && !refuseGroup(req, resp, code) && !refuseAdmin(req, resp, code) {
+			return nil
+		}
+	}
+	return resp
+}
+
+// refuseTopics is about topics that are administered.
+func refuseTopics(req kmsg.Request, resp kmsg.Response, code int16) bool {
+	switch r := req.(type) {
 	case *kmsg.CreateTopicsRequest:
 		out := resp.(*kmsg.CreateTopicsResponse)
 		for _, t := range r.Topics {
@@ -64,19 +94,29 @@ func Refuse(req kmsg.Request, code int16) kmsg.Response {
 			}
 			out.Topics = append(out.Topics, rt)
 		}
-	case *kmsg.MetadataRequest:
-		out := resp.(*kmsg.MetadataResponse)
+	case *kmsg.DescribeProducersRequest:
+		out := resp.(*kmsg.DescribeProducersResponse)
 		for _, t := range r.Topics {
-			rt := kmsg.NewMetadataResponseTopic()
-			rt.Topic, rt.TopicID, rt.ErrorCode = t.Topic, t.TopicID, code
+			rt := kmsg.NewDescribeProducersResponseTopic()
+			rt.Topic = t.Topic
+			for _, p := range t.Partitions {
+				rp := kmsg.NewDescribeProducersResponseTopicPartition()
+				rp.Partition, rp.ErrorCode = p, code
+				rt.Partitions = append(rt.Partitions, rp)
+			}
+			out.Topics = append(out.Topics, rt)
+		}
+	case *kmsg.DescribeTopicPartitionsRequest:
+		out := resp.(*kmsg.DescribeTopicPartitionsResponse)
+		for _, t := range r.Topics {
+			rt := kmsg.NewDescribeTopicPartitionsResponseTopic()
+			rt.Topic, rt.ErrorCode = &t.Topic, code
 			out.Topics = append(out.Topics, rt)
 		}
 	default:
-		if !refuseGroup(req, resp, code) && !refuseConfig(req, resp, code) {
-			return nil
-		}
+		return false
 	}
-	return resp
+	return true
 }
 
 func refuseProduce(r *kmsg.ProduceRequest, out *kmsg.ProduceResponse, code int16) {
@@ -147,16 +187,8 @@ func refuseGroup(req kmsg.Request, resp kmsg.Response, code int16) bool {
 	case *kmsg.EndTxnResponse:
 		out.ErrorCode = code
 	case *kmsg.OffsetDeleteResponse:
-		out.ErrorCode = code
+		refuseOffsetDelete(req.(*kmsg.OffsetDeleteRequest), out, code)
 	case *kmsg.DescribeClusterResponse:
-		out.ErrorCode = code
-	case *kmsg.AlterPartitionAssignmentsResponse:
-		out.ErrorCode = code
-	case *kmsg.UnregisterBrokerResponse:
-		out.ErrorCode = code
-	case *kmsg.RemoveRaftVoterResponse:
-		out.ErrorCode = code
-	case *kmsg.UnregisterControllerResponse:
 		out.ErrorCode = code
 	case *kmsg.DescribeGroupsResponse:
 		for _, g := range req.(*kmsg.DescribeGroupsRequest).Groups {
@@ -175,6 +207,12 @@ func refuseGroup(req kmsg.Request, resp kmsg.Response, code int16) bool {
 			rg := kmsg.NewConsumerGroupDescribeResponseGroup()
 			rg.Group, rg.ErrorCode = g, code
 			out.Groups = append(out.Groups, rg)
+		}
+	case *kmsg.DescribeTransactionsResponse:
+		for _, id := range req.(*kmsg.DescribeTransactionsRequest).TransactionalIDs {
+			rs := kmsg.NewDescribeTransactionsResponseTransactionState()
+			rs.TransactionalID, rs.ErrorCode = id, code
+			out.TransactionStates = append(out.TransactionStates, rs)
 		}
 	default:
 		return refuseOffsets(req, resp, code)
@@ -210,7 +248,9 @@ func refuseOffsets(req kmsg.Request, resp kmsg.Response, code int16) bool {
 		}
 	case *kmsg.OffsetFetchRequest:
 		out := resp.(*kmsg.OffsetFetchResponse)
-		out.ErrorCode = code
+		if out.ErrorCode = code; r.Version < 2 { // it has no error of the whole
+			out.Topics = refuseOffsetFetch(r.Topics, code)
+		}
 		for _, g := range r.Groups {
 			rg := kmsg.NewOffsetFetchResponseGroup()
 			rg.Group, rg.ErrorCode = g.Group, code
@@ -235,31 +275,46 @@ func refuseOffsets(req kmsg.Request, resp kmsg.Response, code int16) bool {
 	return true
 }
 
-func refuseConfig(req kmsg.Request, resp kmsg.Response, code int16) bool {
-	switch r := req.(type) {
-	case *kmsg.DescribeConfigsRequest:
-		out := resp.(*kmsg.DescribeConfigsResponse)
-		for _, x := range r.Resources {
-			rx := kmsg.NewDescribeConfigsResponseResource()
-			rx.ResourceType, rx.ResourceName, rx.ErrorCode = x.ResourceType, x.ResourceName, code
-			out.Resources = append(out.Resources, rx)
+func refuseOffsetFetch(topics []kmsg.OffsetFetchRequestTopic, code int16) (refused []kmsg.OffsetFetchResponseTopic) {
+	for _, t := range topics {
+		rt := kmsg.NewOffsetFetchResponseTopic()
+		rt.Topic = t.Topic
+		for _, p := range t.Partitions {
+			rp := kmsg.NewOffsetFetchResponseTopicPartition()
+			rp.Partition, rp.Offset, rp.ErrorCode = p, -1, code
+			rt.Partitions = append(rt.Partitions, rp)
 		}
-	case *kmsg.AlterConfigsRequest:
-		out := resp.(*kmsg.AlterConfigsResponse)
-		for _, x := range r.Resources {
-			rx := kmsg.NewAlterConfigsResponseResource()
-			rx.ResourceType, rx.ResourceName, rx.ErrorCode = x.ResourceType, x.ResourceName, code
-			out.Resources = append(out.Resources, rx)
-		}
-	case *kmsg.IncrementalAlterConfigsRequest:
-		out := resp.(*kmsg.IncrementalAlterConfigsResponse)
-		for _, x := range r.Resources {
-			rx := kmsg.NewIncrementalAlterConfigsResponseResource()
-			rx.ResourceType, rx.ResourceName, rx.ErrorCode = x.ResourceType, x.ResourceName, code
-			out.Resources = append(out.Resources, rx)
-		}
-	default:
-		return false
+		refused = append(refused, rt)
 	}
-	return true
+	return refused
+}
+
+// refuseGroupTopic is one topic of one group in the versions that ask for several groups.
+func refuseGroupTopic(t *kmsg.OffsetFetchRequestGroupTopic, code int16) kmsg.OffsetFetchResponseGroupTopic {
+	rt := kmsg.NewOffsetFetchResponseGroupTopic()
+	rt.Topic, rt.TopicID = t.Topic, t.TopicID
+	for _, p := range t.Partitions {
+		rp := kmsg.NewOffsetFetchResponseGroupTopicPartition()
+		rp.Partition, rp.Offset, rp.ErrorCode = p, -1, code
+		rt.Partitions = append(rt.Partitions, rp)
+	}
+	return rt
+}
+
+// refuseOffsetDelete refuses a group as a whole, its topics one by one.
+func refuseOffsetDelete(r *kmsg.OffsetDeleteRequest, out *kmsg.OffsetDeleteResponse, code int16) {
+	if code == ErrCodeGroupAuthorization {
+		out.ErrorCode = code
+		return
+	}
+	for _, t := range r.Topics {
+		rt := kmsg.NewOffsetDeleteResponseTopic()
+		rt.Topic = t.Topic
+		for _, p := range t.Partitions {
+			rp := kmsg.NewOffsetDeleteResponseTopicPartition()
+			rp.Partition, rp.ErrorCode = p.Partition, code
+			rt.Partitions = append(rt.Partitions, rp)
+		}
+		out.Topics = append(out.Topics, rt)
+	}
 }

@@ -20,6 +20,7 @@ const (
 	ErrCodeUnsupportedVersion     int16 = 35
 	ErrCodeInvalidRequest         int16 = 42
 	ErrCodeTxnAuthorization       int16 = 53
+	ErrCodeNotAttempted           int16 = 55
 	ErrCodeSASLFailed             int16 = 58
 	ErrCodeFetchSessionNotFound   int16 = 70
 	ErrCodeUnknownTopicID         int16 = 100

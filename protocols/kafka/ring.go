@@ -1,15 +1,18 @@
 package kafka
 
+import "github.com/twmb/franz-go/pkg/kmsg"
+
 // Inflight is one request whose response has not left yet.
 type Inflight struct {
 	CorrelationID int32
 	Key           int16
 	Version       int16
 	Flags         InflightFlags
-	Started       int64  // the caller's clock, nanoseconds
-	Size          int64  // of the request's frame
-	Traceparent   string // what its records say of their trace; empty: nothing
-	Local         []byte // a whole response frame sidewire answers itself; nil when the broker answers
+	Started       int64         // the caller's clock, nanoseconds
+	Size          int64         // of the request's frame
+	Traceparent   string        // what its records say of their trace; empty: nothing
+	Local         []byte        // a whole response frame sidewire answers itself; nil when the broker answers
+	Part          kmsg.Response // refuses some items of the request and joins the response to the rest; nil: none
 }
 
 // InflightFlags tell the response side what the request side decided.
@@ -20,7 +23,6 @@ type InflightFlags uint16
 const (
 	FlagNames InflightFlags = 1 << iota
 	FlagListing
-	FlagPart // some topics of the request are refused here, and the refusal joins the response
 )
 
 // Ring keeps the in-flight requests of one connection in order: a broker answers a connection strictly in order, so

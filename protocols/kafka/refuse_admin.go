@@ -1,0 +1,210 @@
+package kafka
+
+import (
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// refuseAdmin refuses what administers a cluster.
+func refuseAdmin(req kmsg.Request, resp kmsg.Response, code int16) bool {
+	if whole := topCode(resp); whole != nil {
+		*whole = code
+		return true
+	}
+	return refuseConfig(req, resp, code) || refuseACLs(req, resp, code) || refuseShares(req, resp, code) || refuseAccounts(req, resp, code)
+}
+
+// topCode is the error code of a whole response, where it is all that a refusal has to say.
+func topCode(resp kmsg.Response) *int16 {
+	switch out := resp.(type) {
+	case *kmsg.AlterPartitionAssignmentsResponse:
+		return &out.ErrorCode
+	case *kmsg.ListPartitionReassignmentsResponse:
+		return &out.ErrorCode
+	case *kmsg.UnregisterBrokerResponse:
+		return &out.ErrorCode
+	case *kmsg.RemoveRaftVoterResponse:
+		return &out.ErrorCode
+	case *kmsg.UnregisterControllerResponse:
+		return &out.ErrorCode
+	case *kmsg.DescribeQuorumResponse:
+		return &out.ErrorCode
+	case *kmsg.UpdateFeaturesResponse:
+		return &out.ErrorCode
+	case *kmsg.ListConfigResourcesResponse:
+		return &out.ErrorCode
+	case *kmsg.DescribeClientQuotasResponse:
+		return &out.ErrorCode
+	case *kmsg.GetTelemetrySubscriptionsResponse:
+		return &out.ErrorCode
+	case *kmsg.PushTelemetryResponse:
+		return &out.ErrorCode
+	case *kmsg.StreamsGroupHeartbeatResponse:
+		return &out.ErrorCode
+	case *kmsg.StreamsGroupTopologyDescriptionUpdateResponse:
+		return &out.ErrorCode
+	case *kmsg.AlterShareGroupOffsetsResponse:
+		return &out.ErrorCode
+	case *kmsg.DeleteShareGroupOffsetsResponse:
+		return &out.ErrorCode
+	case *kmsg.CreateDelegationTokenResponse:
+		return &out.ErrorCode
+	case *kmsg.RenewDelegationTokenResponse:
+		return &out.ErrorCode
+	case *kmsg.ExpireDelegationTokenResponse:
+		return &out.ErrorCode
+	case *kmsg.DescribeDelegationTokenResponse:
+		return &out.ErrorCode
+	case *kmsg.DescribeUserSCRAMCredentialsResponse:
+		return &out.ErrorCode
+	}
+	return nil
+}
+
+func refuseConfig(req kmsg.Request, resp kmsg.Response, code int16) bool {
+	switch r := req.(type) {
+	case *kmsg.DescribeConfigsRequest:
+		out := resp.(*kmsg.DescribeConfigsResponse)
+		for _, x := range r.Resources {
+			rx := kmsg.NewDescribeConfigsResponseResource()
+			rx.ResourceType, rx.ResourceName, rx.ErrorCode = x.ResourceType, x.ResourceName, code
+			out.Resources = append(out.Resources, rx)
+		}
+	case *kmsg.AlterConfigsRequest:
+		out := resp.(*kmsg.AlterConfigsResponse)
+		for _, x := range r.Resources {
+			rx := kmsg.NewAlterConfigsResponseResource()
+			rx.ResourceType, rx.ResourceName, rx.ErrorCode = x.ResourceType, x.ResourceName, code
+			out.Resources = append(out.Resources, rx)
+		}
+	case *kmsg.IncrementalAlterConfigsRequest:
+		out := resp.(*kmsg.IncrementalAlterConfigsResponse)
+		for _, x := range r.Resources {
+			rx := kmsg.NewIncrementalAlterConfigsResponseResource()
+			rx.ResourceType, rx.ResourceName, rx.ErrorCode = x.ResourceType, x.ResourceName, code
+			out.Resources = append(out.Resources, rx)
+		}
+	default:
+		return false
+	}
+	return true
+}
+
+func refuseACLs(req kmsg.Request, resp kmsg.Response, code int16) bool {
+	switch r := req.(type) {
+	case *kmsg.DescribeACLsRequest:
+		resp.(*kmsg.DescribeACLsResponse).ErrorCode = code
+	case *kmsg.CreateACLsRequest:
+		out := resp.(*kmsg.CreateACLsResponse)
+		for range r.Creations {
+			result := kmsg.NewCreateACLsResponseResult()
+			result.ErrorCode = code
+			out.Results = append(out.Results, result)
+		}
+	case *kmsg.DeleteACLsRequest:
+		out := resp.(*kmsg.DeleteACLsResponse)
+		for range r.Filters {
+			result := kmsg.NewDeleteACLsResponseResult()
+			result.ErrorCode = code
+			out.Results = append(out.Results, result)
+		}
+	default:
+		return false
+	}
+	return true
+}
+
+func refuseShares(req kmsg.Request, resp kmsg.Response, code int16) bool {
+	switch r := req.(type) {
+	case *kmsg.ShareGroupDescribeRequest:
+		out := resp.(*kmsg.ShareGroupDescribeResponse)
+		for _, id := range r.GroupIDs {
+			g := kmsg.NewShareGroupDescribeResponseGroup()
+			g.GroupID, g.ErrorCode = id, code
+			out.Groups = append(out.Groups, g)
+		}
+	case *kmsg.StreamsGroupDescribeRequest:
+		out := resp.(*kmsg.StreamsGroupDescribeResponse)
+		for _, id := range r.Groups {
+			g := kmsg.NewStreamsGroupDescribeResponseGroup()
+			g.Group, g.ErrorCode = id, code
+			out.Groups = append(out.Groups, g)
+		}
+	case *kmsg.DescribeShareGroupOffsetsRequest:
+		out := resp.(*kmsg.DescribeShareGroupOffsetsResponse)
+		for _, rg := range r.Groups {
+			g := kmsg.NewDescribeShareGroupOffsetsResponseGroup()
+			g.GroupID, g.ErrorCode = rg.GroupID, code
+			out.Groups = append(out.Groups, g)
+		}
+	default:
+		return false
+	}
+	return true
+}
+
+func refuseAccounts(req kmsg.Request, resp kmsg.Response, code int16) bool {
+	switch r := req.(type) {
+	case *kmsg.AlterClientQuotasRequest:
+		out := resp.(*kmsg.AlterClientQuotasResponse)
+		for _, e := range r.Entries {
+			re := kmsg.NewAlterClientQuotasResponseEntry()
+			re.ErrorCode = code
+			for _, part := range e.Entity {
+				rp := kmsg.NewAlterClientQuotasResponseEntryEntity()
+				rp.Type, rp.Name = part.Type, part.Name
+				re.Entity = append(re.Entity, rp)
+			}
+			out.Entries = append(out.Entries, re)
+		}
+	case *kmsg.AlterUserSCRAMCredentialsRequest:
+		out := resp.(*kmsg.AlterUserSCRAMCredentialsResponse)
+		refuse := func(user string) {
+			result := kmsg.NewAlterUserSCRAMCredentialsResponseResult()
+			result.User, result.ErrorCode = user, code
+			out.Results = append(out.Results, result)
+		}
+		for _, d := range r.Deletions {
+			refuse(d.Name)
+		}
+		for _, u := range r.Upsertions {
+			refuse(u.Name)
+		}
+	case *kmsg.ElectLeadersRequest:
+		out := resp.(*kmsg.ElectLeadersResponse)
+		out.ErrorCode = code
+		for _, t := range r.Topics {
+			rt := kmsg.NewElectLeadersResponseTopic()
+			rt.Topic = t.Topic
+			for _, p := range t.Partitions {
+				rp := kmsg.NewElectLeadersResponseTopicPartition()
+				rp.Partition, rp.ErrorCode = p, code
+				rt.Partitions = append(rt.Partitions, rp)
+			}
+			out.Topics = append(out.Topics, rt)
+		}
+	case *kmsg.AlterReplicaLogDirsRequest:
+		out := resp.(*kmsg.AlterReplicaLogDirsResponse)
+		for _, d := range r.Dirs {
+			for _, t := range d.Topics {
+				rt := kmsg.NewAlterReplicaLogDirsResponseTopic()
+				rt.Topic = t.Topic
+				for _, p := range t.Partitions {
+					rp := kmsg.NewAlterReplicaLogDirsResponseTopicPartition()
+					rp.Partition, rp.ErrorCode = p, code
+					rt.Partitions = append(rt.Partitions, rp)
+				}
+				out.Topics = append(out.Topics, rt)
+			}
+		}
+	case *kmsg.DescribeLogDirsRequest:
+		out := resp.(*kmsg.DescribeLogDirsResponse)
+		if out.ErrorCode = code; r.Version < 3 { // it has no error of the whole
+			dir := kmsg.NewDescribeLogDirsResponseDir()
+			dir.ErrorCode = code
+			out.Dirs = append(out.Dirs, dir)
+		}
+	default:
+		return false
+	}
+	return true
+}
