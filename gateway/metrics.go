@@ -6,10 +6,11 @@ import (
 	"github.com/sidewire/sidewire/gateway/cluster"
 )
 
-// endpoints are the endpoints that have metrics. They come and go with configurations and DNS answers.
+// endpoints are the endpoints and clusters that have metrics. They come and go with configurations and DNS answers.
 type endpoints struct {
-	mu    sync.Mutex // guards known
-	known map[*cluster.Endpoint]string
+	mu       sync.Mutex // guards the others
+	known    map[*cluster.Endpoint]string
+	clusters map[*cluster.Cluster]bool
 }
 
 // registerMetrics makes the metrics of what the core knows by itself.
@@ -18,7 +19,7 @@ func (g *Gateway) registerMetrics() {
 		return flag(g.Rejected() != nil)
 	})
 	g.metrics.GaugeFunc("sidewire_memory_full", "1 while new connections are refused for lack of memory.", func() float64 { return flag(g.memory.full.Load()) })
-	e := &endpoints{known: map[*cluster.Endpoint]string{}}
+	e := &endpoints{known: map[*cluster.Endpoint]string{}, clusters: map[*cluster.Cluster]bool{}}
 	g.metrics.BeforeReading(func() { g.measureEndpoints(e) })
 }
 
@@ -27,7 +28,21 @@ func (g *Gateway) measureEndpoints(all *endpoints) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	now := map[*cluster.Endpoint]bool{}
+	for c := range all.clusters {
+		if here := g.Cluster(c.Name()); here != c {
+			delete(all.clusters, c)
+			for b := range cluster.Burdens {
+				if here == nil {
+					g.metrics.Delete("cluster", c.Name(), "limit", b.String())
+				}
+			}
+		}
+	}
 	for _, c := range g.Clusters() {
+		if !all.clusters[c] {
+			all.clusters[c] = true
+			g.measureBurdens(c)
+		}
 		for _, e := range c.Endpoints() {
 			now[e] = true
 			if _, ok := all.known[e]; !ok {
@@ -63,6 +78,21 @@ func (g *Gateway) measure(c *cluster.Cluster, e *cluster.Endpoint) {
 		}
 		return e.Lag().Seconds()
 	})
+}
+
+// measureBurdens shows what a cluster carries, and what its limits refused.
+func (g *Gateway) measureBurdens(c *cluster.Cluster) {
+	for b := range cluster.Burdens {
+		labels := []string{"cluster", c.Name(), "limit", b.String()}
+		g.metrics.GaugeFunc("sidewire_cluster_burden", "What the cluster carries now of what a limit counts.", func() float64 {
+			now, _ := c.Burden(b)
+			return float64(now)
+		}, labels...)
+		g.metrics.CounterFunc("sidewire_cluster_overflows_total", "How often a limit refused more.", func() float64 {
+			_, refused := c.Burden(b)
+			return float64(refused)
+		}, labels...)
+	}
 }
 
 func flag(on bool) float64 {

@@ -92,7 +92,7 @@ listeners:
   - {name: shop, address: "127.0.0.1:0", echo: {password: swordfish}}
   - {name: cache, address: "127.0.0.1:0", echo: {}}
 clusters:
-  - {name: shop-0, echo: {password: swordfish}, health: {disabled: true}, endpoints: [{address: "10.0.0.1:3306", zone: a, role: primary}, {address: "db.example:3306", weight: 3}]}
+  - {name: shop-0, echo: {password: swordfish}, limits: {requests: 1, retries: 0}, health: {disabled: true}, endpoints: [{address: "10.0.0.1:3306", zone: a, role: primary}, {address: "db.example:3306", weight: 3}]}
 `
 
 type fixture struct {
@@ -370,8 +370,13 @@ func TestStats(t *testing.T) {
 	c.Add(5)
 	f.metrics.Stat("mysql.shop.queries_parsed", c)
 	f.metrics.Stat("mysql.shop.decoder_errors", &telemetry.Gauge{})
+	if shop := f.clusters[0]; shop.Take(cluster.Requests) != nil || shop.Take(cluster.Requests) == nil || shop.Take(cluster.Pending) != nil {
+		t.Fatal("limits are not those of the file")
+	}
 	_, body := f.ask(t, "GET", "/stats")
-	for _, want := range []string{"mysql.shop.queries_parsed: 5\n", "mysql.shop.decoder_errors: 0\n", "cluster.shop-0.membership_total: 2\n", "server.uptime: 90\n"} {
+	for _, want := range []string{"cluster.shop-0.upstream_rq_overflow: 1\n", "cluster.shop-0.circuit_breakers.default.rq_open: 1\n", "cluster.shop-0.circuit_breakers.default.remaining_rq: 0\n",
+		"cluster.shop-0.circuit_breakers.default.rq_retry_open: 1\n", "cluster.shop-0.upstream_rq_pending_active: 1\n", "cluster.shop-0.circuit_breakers.default.rq_pending_open: 0\n",
+		"mysql.shop.queries_parsed: 5\n", "mysql.shop.decoder_errors: 0\n", "cluster.shop-0.membership_total: 2\n", "server.uptime: 90\n"} {
 		if !strings.Contains(body, want) {
 			t.Errorf("no %q in\n%s", want, body)
 		}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sidewire/sidewire/gateway/cluster"
 	"github.com/sidewire/sidewire/gateway/telemetry"
 )
 
@@ -80,6 +81,37 @@ func (s *Server) coreStats() []telemetry.Stat {
 			// Of the endpoints that are there: with one that leaves, what it had counted leaves.
 			telemetry.Stat{Name: at + "upstream_cx_active", Value: open}, telemetry.Stat{Name: at + "upstream_cx_total", Value: opened},
 			telemetry.Stat{Name: at + "upstream_cx_connect_fail", Value: failed})
+		out = append(out, breakerStats(at, c)...)
+	}
+	return out
+}
+
+// breakers are the burdens of clusters by Envoy's names: what is refused, what there is now, whether a limit is reached, and
+// what is left of it.
+var breakers = [cluster.Burdens]struct{ overflow, active, open, remaining string }{
+	cluster.Connections: {"upstream_cx_overflow", "", "cx_open", "remaining_cx"},
+	cluster.Pending:     {"upstream_rq_pending_overflow", "upstream_rq_pending_active", "rq_pending_open", "remaining_pending"},
+	cluster.Requests:    {"upstream_rq_overflow", "", "rq_open", "remaining_rq"},
+	cluster.Retries:     {"upstream_rq_retry_overflow", "upstream_rq_retry_active", "rq_retry_open", "remaining_retries"},
+}
+
+func breakerStats(at string, c *cluster.Cluster) []telemetry.Stat {
+	var out []telemetry.Stat
+	for b, names := range breakers {
+		now, refused := c.Burden(cluster.Burden(b))
+		out = append(out, telemetry.Stat{Name: at + names.overflow, Value: refused})
+		if names.active != "" {
+			out = append(out, telemetry.Stat{Name: at + names.active, Value: now})
+		}
+		limit, limited := c.Limit(cluster.Burden(b))
+		open := int64(0)
+		if limited && now >= int64(limit) {
+			open = 1
+		}
+		out = append(out, telemetry.Stat{Name: at + "circuit_breakers.default." + names.open, Value: open})
+		if limited {
+			out = append(out, telemetry.Stat{Name: at + "circuit_breakers.default." + names.remaining, Value: max(int64(limit)-now, 0)})
+		}
 	}
 	return out
 }

@@ -22,6 +22,7 @@ type Cluster struct {
 	config    atomic.Pointer[config.Cluster]
 	endpoints atomic.Pointer[[]*Endpoint]
 	turn      atomic.Uint64 // round robin
+	breaker   breaker
 
 	gone chan struct{} // closed by Close
 
@@ -31,7 +32,8 @@ type Cluster struct {
 	resolving *resolving
 	unresolve context.CancelFunc // ends resolving
 	closed    bool
-	probes    sync.WaitGroup // probes and resolving
+	strangers map[string]*Endpoint // members that the cluster itself named, by address
+	probes    sync.WaitGroup       // probes and resolving
 }
 
 // Deps is what a cluster needs of its process. Clock and randomness are passed in so that tests decide them.
@@ -180,12 +182,16 @@ func (c *Cluster) Close() {
 		close(c.gone)
 	}
 	c.closed = true
-	list := c.Endpoints()
+	list, strangers := c.Endpoints(), c.strangers
+	c.strangers = nil
 	if c.unresolve != nil {
 		c.unresolve()
 	}
 	c.mu.Unlock()
 	for _, e := range list {
+		e.stop()
+	}
+	for _, e := range strangers {
 		e.stop()
 	}
 	c.announce()

@@ -14,16 +14,6 @@ import (
 	"github.com/sidewire/sidewire/gateway/socket"
 )
 
-// Overloaded is the answer when an endpoint has as many connections as the cluster allows.
-type Overloaded struct {
-	Cluster, Endpoint string
-	Limit             int
-}
-
-func (o *Overloaded) Error() string {
-	return fmt.Sprintf("endpoint %s of cluster %q has its %d connections", o.Endpoint, o.Cluster, o.Limit)
-}
-
 // Dial opens a connection to an endpoint, with TLS when the cluster asks for it: a *socket.Conn, or a *tls.Conn over one.
 //
 // The cluster's connect timeout bounds the whole; ctx may end it sooner. The outcome counts as passive health.
@@ -34,13 +24,36 @@ func (c *Cluster) Dial(ctx context.Context, e *Endpoint) (net.Conn, error) {
 // DialAddress opens a connection as Dial does to a member that the cluster itself named and nobody declared: a Kafka broker,
 // a node of a Redis Cluster. The outcome counts for the endpoint of that address when there is one.
 func (c *Cluster) DialAddress(ctx context.Context, address string) (net.Conn, error) {
-	e := c.Endpoint(address)
+	return c.Dial(ctx, c.member(address))
+}
+
+// DialPlainAddress is to DialPlain what DialAddress is to Dial.
+func (c *Cluster) DialPlainAddress(ctx context.Context, address string) (net.Conn, error) {
+	return c.DialPlain(ctx, c.member(address))
+}
+
+// member is the endpoint of an address, a declared one or not. One that is not declared lives as long as the cluster and has
+// no probes; without an identity of its own its connections could not be counted.
+func (c *Cluster) member(address string) *Endpoint {
+	if e := c.Endpoint(address); e != nil {
+		return e
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.strangers[address]
 	if e == nil {
 		e = newEndpoint(config.Endpoint{Address: address})
-		defer e.stop()
+		e.stranger = true
+		if c.strangers == nil || len(c.strangers) >= maxStrangers {
+			c.strangers = map[string]*Endpoint{} // the connections of those forgotten count against the cluster still
+		}
+		c.strangers[address] = e
 	}
-	return c.Dial(ctx, e)
+	return e
 }
+
+// maxStrangers bounds how many members are remembered that nobody declared: a cluster may move from address to address.
+const maxStrangers = 1024
 
 // DialPlain opens the bare connection, for protocols that begin TLS inside their handshake.
 func (c *Cluster) DialPlain(ctx context.Context, e *Endpoint) (net.Conn, error) {
@@ -74,13 +87,12 @@ func (c *Cluster) dial(ctx context.Context, e *Endpoint, probe bool) (net.Conn, 
 	return conn, nil
 }
 
-// dialPlain connects. Probes count neither against the limit nor as passive health: they have a say of their own.
+// dialPlain connects. Probes count neither against the limits nor as passive health: they have a say of their own.
 func (c *Cluster) dialPlain(ctx context.Context, e *Endpoint, probe bool) (net.Conn, error) {
 	conf := c.Config()
-	limit := conf.Limits.Connections
-	if n := e.conns.Add(1); !probe && limit > 0 && n > int64(limit) {
-		e.conns.Add(-1)
-		return nil, &Overloaded{c.name, e.address, limit}
+	leave, err := c.admit(ctx, e, probe)
+	if err != nil {
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, conf.ConnectTimeout.Std())
 	defer cancel()
@@ -101,7 +113,7 @@ func (c *Cluster) dialPlain(ctx context.Context, e *Endpoint, probe bool) (net.C
 		}
 	}
 	if err != nil {
-		e.conns.Add(-1)
+		leave()
 		err = fmt.Errorf("connecting to %s of cluster %q: %w", e.address, c.name, err)
 		if !probe && context.Cause(ctx) != context.Canceled {
 			e.failed.Add(1)
@@ -114,7 +126,7 @@ func (c *Cluster) dialPlain(ctx context.Context, e *Endpoint, probe bool) (net.C
 	}
 	c.Observe(e, c.deps.Now().Sub(began))
 	s := socket.Wrap(conn)
-	s.OnClose(func() { e.conns.Add(-1) })
+	s.OnClose(leave)
 	return s, nil
 }
 
@@ -136,6 +148,20 @@ func sendProxyHeader(ctx context.Context, conn net.Conn, version string) error {
 	return err
 }
 
+// ServerName is the name that the certificate of a member has to have: that by which its address was found.
+func (c *Cluster) ServerName(address string) string { return c.member(address).serverName() }
+
+func (e *Endpoint) serverName() string {
+	if host := e.Config().Host; host != "" {
+		return host
+	}
+	host, _, err := net.SplitHostPort(e.address)
+	if err != nil {
+		return "localhost"
+	}
+	return host
+}
+
 // StartTLS wraps a connection that DialPlain opened. On an error the caller closes plain.
 func (c *Cluster) StartTLS(ctx context.Context, e *Endpoint, plain net.Conn) (*tls.Conn, error) {
 	return c.startTLS(ctx, c.Config(), e, plain, false)
@@ -145,14 +171,7 @@ func (c *Cluster) startTLS(ctx context.Context, conf *config.Cluster, e *Endpoin
 	if conf.TLS == nil {
 		return nil, fmt.Errorf("starting TLS with %s of cluster %q: the configuration no longer asks for it", e.address, c.name)
 	}
-	host := e.Config().Host
-	if host == "" {
-		var err error
-		if host, _, err = net.SplitHostPort(e.address); err != nil {
-			host = "localhost"
-		}
-	}
-	secure, err := conf.TLS.Config(host)
+	secure, err := conf.TLS.Config(e.serverName())
 	if err != nil {
 		return nil, err
 	}

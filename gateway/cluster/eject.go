@@ -18,6 +18,10 @@ func (c *Cluster) Report(e *Endpoint, err error) {
 		}
 		return
 	}
+	if e.stranger {
+		c.refresh()
+		return
+	}
 	conf := c.Config().Ejection
 	if n := e.failures.Add(1); conf.Failures == 0 || int(n) < conf.Failures || e.Ejected() {
 		c.refresh()

@@ -14,6 +14,8 @@ type Endpoint struct {
 	address string
 	ctx     context.Context // ends with the endpoint
 	cancel  context.CancelFunc
+	// stranger marks a member that nobody declared: the cluster itself named it, and knows how it is.
+	stranger bool
 
 	// Accessed atomically.
 	config   atomic.Pointer[config.Endpoint]
@@ -22,7 +24,8 @@ type Endpoint struct {
 	lag      atomic.Int64
 	failures atomic.Int32
 	inflight atomic.Int64
-	conns    atomic.Int64 // connections that count against the cluster's limit
+	conns    atomic.Int64 // connections of every kind
+	used     atomic.Int64 // those that count against the cluster's limits
 	opened   atomic.Int64 // connections ever opened, probes not counted
 	failed   atomic.Int64 // attempts that did not come to a connection, probes not counted
 	latency  latency

@@ -58,10 +58,10 @@ func (c *Cluster) keepProbing(e *Endpoint, ec config.Endpoint) {
 	}()
 }
 
-// sameQuestion tells whether two configurations differ at most in their endpoints and in where they came from.
+// sameQuestion tells whether two configurations differ at most in what no probe looks at.
 func sameQuestion(a, b *config.Cluster) bool {
 	x, y := *a, *b
-	x.Endpoints, x.Origin, x.Hash = y.Endpoints, y.Origin, y.Hash
+	x.Endpoints, x.Limits, x.Origin, x.Hash = y.Endpoints, y.Limits, y.Origin, y.Hash
 	return reflect.DeepEqual(x, y)
 }
 

@@ -253,7 +253,7 @@ func TestConnectionLimitAndProxyHeader(t *testing.T) {
 	if _, err := io.ReadFull(server, header); err != nil || string(header) != "PROXY TCP4 192.0.2.7 192.0.2.8 77 88\r\n" {
 		t.Fatalf("header is %q, %v", header, err)
 	}
-	if _, err := c.Dial(ctx, e); err == nil || !strings.HasSuffix(err.Error(), `of cluster "c" has its 1 connections`) {
+	if _, err := c.Dial(ctx, e); err == nil || !strings.HasSuffix(err.Error(), `of cluster "c" has its 1 connections (limits.connections)`) {
 		t.Fatalf("error is %v", err)
 	}
 	first.Close()

@@ -49,6 +49,7 @@ func (l Language) Compile(m *Model, prev *Snapshot) (*Snapshot, []Problem) {
 		if p := l.protocol(c.Protocol); p != nil {
 			add(p.CheckCluster(m, c, at.Field(c.Protocol))...)
 		}
+		add(l.checkMeaning(c, at)...)
 		if c.TLS != nil {
 			if _, err := c.TLS.Config("host"); err != nil {
 				add(at.Field("tls").Problem("%v", err))

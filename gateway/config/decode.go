@@ -231,6 +231,12 @@ func (d *decoder) scalar(n *yaml.Node, at Path, v reflect.Value) {
 }
 
 func (d *decoder) constraints(at Path, v reflect.Value, tag reflect.StructTag) {
+	if v.Kind() == reflect.Pointer {
+		if v.IsNil() {
+			return
+		}
+		v = v.Elem()
+	}
 	if enum := tag.Get("enum"); enum != "" && v.Kind() == reflect.String {
 		known := strings.Split(enum, "|")
 		for _, k := range known {

@@ -200,9 +200,14 @@ type Ejection struct {
 	MaxPercent int      `yaml:"max_percent" min:"0" max:"100" doc:"Of the endpoints that may be out this way at once." default:"50"`
 }
 
-// Breaker bounds what one endpoint is burdened with.
+// Breaker bounds what a cluster is burdened with at once; what is more is refused. Each protocol has its own idea of what a
+// request is, and refuses limits of what it has not.
 type Breaker struct {
-	Connections int `yaml:"connections" min:"0" doc:"To one endpoint at once, probes not counted; more are refused. 0: no limit." default:"0"`
+	Connections int  `yaml:"connections" min:"0" doc:"To one endpoint; those of probes and of sidewire's own questions are not counted. 0: no limit." default:"0"`
+	Total       int  `yaml:"total_connections" min:"0" doc:"To all endpoints together. 0: no limit." default:"0"`
+	Pending     int  `yaml:"pending" min:"0" doc:"What waits for a connection: statements (MySQL), commands (Redis), clients (TCP, Kafka). 0: no limit." default:"0"`
+	Requests    int  `yaml:"requests" min:"0" doc:"Statements (MySQL) or commands (Redis) under way, blocking ones among them. What a transaction that has begun still needs is counted and never refused. 0: no limit." default:"0"`
+	Retries     *int `yaml:"retries" min:"0" doc:"Statements or commands that are being repeated because the first attempt certainly did nothing. 0: nothing is repeated; left out: no limit."`
 }
 
 // KeepAlive configures TCP keep-alive towards endpoints.

@@ -1,6 +1,11 @@
 package config
 
 import (
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
 	"go.yaml.in/yaml/v3"
 )
 
@@ -16,6 +21,38 @@ type Protocol interface {
 	CheckListener(m *Model, l *Listener, at Path) []Problem
 	// CheckCluster does the same for a cluster's block.
 	CheckCluster(m *Model, c *Cluster, at Path) []Problem
+}
+
+// Sparing is implemented by protocols to which some of a cluster's settings mean nothing.
+type Sparing interface {
+	// Meaningless says why, by the setting's place inside the cluster ("limits.requests"). Setting one is a problem.
+	Meaningless() map[string]string
+}
+
+// Meaningless are the settings of a cluster that mean nothing to a protocol, and why.
+func (l Language) Meaningless(protocol string) map[string]string {
+	if s, ok := l.protocol(protocol).(Sparing); ok {
+		return s.Meaningless()
+	}
+	return nil
+}
+
+// checkMeaning finds settings that a cluster's protocol would ignore.
+func (l Language) checkMeaning(c *Cluster, at Path) []Problem {
+	var problems []Problem
+	why := l.Meaningless(c.Protocol)
+	for _, place := range slices.Sorted(maps.Keys(why)) {
+		path, v := at, reflect.ValueOf(c).Elem()
+		for name := range strings.SplitSeq(place, ".") {
+			path = path.Field(name)
+			i := slices.IndexFunc(Fields(v.Type()), func(f Field) bool { return f.Name == name })
+			v = v.FieldByIndex(Fields(v.Type())[i].Index)
+		}
+		if !v.IsZero() {
+			problems = append(problems, path.Problem("means nothing to %s: %s", c.Protocol, why[place]))
+		}
+	}
+	return problems
 }
 
 // Kind is a kind of top-level resource that a room brings, such as `databases`.

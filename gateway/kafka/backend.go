@@ -31,7 +31,7 @@ type control struct {
 
 // dialControl connects, asks what the broker speaks and authenticates.
 func dialControl(ctx context.Context, cl *cluster.Cluster, address string) (*control, error) {
-	conn, err := cl.DialAddress(ctx, address)
+	conn, err := cl.DialAddress(cluster.ForItself(ctx), address)
 	if err != nil {
 		return nil, err
 	}

@@ -34,6 +34,14 @@ func (protocol) CheckListener(m *config.Model, l *config.Listener, at config.Pat
 	return l.Block.(*ListenerBlock).check(m, l, at)
 }
 
+// Meaningless are limits of what Kafka's clients do by themselves.
+func (protocol) Meaningless() map[string]string {
+	return map[string]string{
+		"limits.requests": "a Fetch waits at its broker for long; limit connections, or clients by quotas",
+		"limits.retries":  "sidewire repeats no request; clients do",
+	}
+}
+
 func (protocol) CheckCluster(_ *config.Model, c *config.Cluster, at config.Path) []config.Problem {
 	return c.Block.(*ClusterBlock).check(at)
 }

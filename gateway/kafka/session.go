@@ -287,12 +287,16 @@ func (s *session) connect(ctx context.Context) error {
 		return err
 	}
 	s.view = view{door: s.door, upstream: u, local: s.client.LocalAddr(), base: int32(u.block().FirstNode)}
+	if err := u.cluster.Take(cluster.Pending); err != nil {
+		return err
+	}
 	var conn net.Conn
 	if s.node == bootstrap {
 		conn, err = s.enterCluster(ctx, u)
 	} else {
 		conn, err = s.reachBroker(ctx, u)
 	}
+	u.cluster.Release(cluster.Pending)
 	if err != nil {
 		return err
 	}

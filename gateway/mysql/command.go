@@ -243,6 +243,8 @@ func (s *session) run(raw, body []byte, seq byte, n needs, e *effect) error {
 // exchange is the life of a command: a connection is taken and brought to the session's state, request says what to send
 // to it, the answer passes, and the connection is given back. What certainly was not executed is tried again elsewhere.
 func (s *session) exchange(seq byte, n needs, e *effect, virtual uint32, request func(*backend) ([]byte, error), cmd wire.Command) error {
+	var retrying retry
+	defer retrying.done()
 	for try := 1; ; try++ {
 		held := s.lease != nil
 		b, err := s.acquire(n)
@@ -263,6 +265,30 @@ func (s *session) exchange(seq byte, n needs, e *effect, virtual uint32, request
 		if !errors.Is(err, errAgain) || try == maxTries {
 			return err
 		}
+		if err := retrying.take(b.pool.up.cluster); err != nil {
+			return err
+		}
+	}
+}
+
+// retry is the place among a cluster's retries that a statement has which is tried again.
+type retry struct{ cluster *cluster.Cluster }
+
+// take fails if the statement may not be tried again on c. It takes one place, however often the statement is tried.
+func (r *retry) take(c *cluster.Cluster) error {
+	if r.cluster != nil {
+		return nil
+	}
+	if err := c.Take(cluster.Retries); err != nil {
+		return fault(codeLostConnection, stateGeneral, "sidewire: %s, and it is not tried again: %s", errAgain, err)
+	}
+	r.cluster = c
+	return nil
+}
+
+func (r *retry) done() {
+	if r.cluster != nil {
+		r.cluster.Release(cluster.Retries)
 	}
 }
 

@@ -81,7 +81,7 @@ func clientFault(err error) *wire.Error {
 	case errors.As(err, &e):
 		return e
 	case errors.As(err, &full):
-		return fault(codeTooManyConnections, stateRejected, "sidewire: %s (limits.connections)", err)
+		return fault(codeTooManyConnections, stateRejected, "sidewire: %s", full)
 	case errors.As(err, &none):
 		return fault(codeNoServer, stateRejected, "sidewire: %s", none)
 	case errors.Is(err, wire.ErrMalformed):

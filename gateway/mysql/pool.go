@@ -81,7 +81,9 @@ func (u *upstream) Close() {
 	close(u.stop)
 	u.swept.Wait()
 	u.pools.Range(func(_, p any) bool { p.(*pool).trim(u.host.Now()); return true })
-	u.host.Metrics().Delete("cluster", u.cluster.Name())
+	if now := u.host.Cluster(u.cluster.Name()); now == nil || now == u.cluster { // else they are another's of the same name
+		u.host.Metrics().Delete("cluster", u.cluster.Name())
+	}
 }
 
 func (u *upstream) sweep() {
@@ -190,7 +192,8 @@ func (u *upstream) find(ctx context.Context, w *want) (*backend, error) {
 // refused reports whether an error is an answer: waiting would not change it.
 func refused(err error) bool {
 	var e *wire.Error
-	return errors.As(err, &e) || errors.Is(err, cluster.ErrClosed)
+	var o *cluster.Overloaded
+	return errors.As(err, &e) || errors.Is(err, cluster.ErrClosed) || errors.As(err, &o) && o.Burden != cluster.Connections
 }
 
 // await holds a statement back while no endpoint can take it: until one can, or its time is over. Nothing of it was
@@ -324,6 +327,9 @@ func (p *pool) get(ctx context.Context, w *want) (*backend, error) {
 			if !full(err) {
 				return b, err
 			}
+			if p.up.makeRoom(p, err) {
+				continue
+			}
 			p.mu.Lock()
 			if p.open == 0 {
 				p.mu.Unlock()
@@ -337,10 +343,35 @@ func (p *pool) get(ctx context.Context, w *want) (*backend, error) {
 	}
 }
 
-// full reports whether a server refused a connection because it has too many: others of ours may come free.
+// full reports whether a connection was refused, by its server or by the cluster's limits, because there are too many: others
+// of ours may come free.
 func full(err error) bool {
 	var e *wire.Error
-	return errors.As(err, &e) && (e.Code == codeTooManyConnections || e.Code == codeTooManyUserConnections)
+	var o *cluster.Overloaded
+	return errors.As(err, &e) && (e.Code == codeTooManyConnections || e.Code == codeTooManyUserConnections) || errors.As(err, &o)
+}
+
+// makeRoom closes a connection that rests at another endpoint, if it is the cluster's limit for all that is reached.
+func (u *upstream) makeRoom(but *pool, err error) (made bool) {
+	var o *cluster.Overloaded
+	if !errors.As(err, &o) || o.Endpoint != "" {
+		return false
+	}
+	u.pools.Range(func(_, v any) bool {
+		p := v.(*pool)
+		if p == but {
+			return true
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if made = len(p.idle) > 0; made {
+			old := p.idle[0]
+			p.idle = append(p.idle[:0], p.idle[1:]...)
+			p.forget(old)
+		}
+		return !made
+	})
+	return made
 }
 
 // distrust closes the idle connections to an endpoint that fails its probes. One that stands still would take a statement
@@ -389,6 +420,12 @@ func (p *pool) wait(ctx context.Context, w *want, limits *Pool) (*backend, error
 		return nil, fault(codeTooManyConnections, stateRejected, "sidewire: all %d connections to %s are in use and %d statements wait already",
 			limits.Max, p.endpoint.Address(), n)
 	}
+	if err := p.up.cluster.Take(cluster.Pending); err != nil {
+		p.mu.Unlock()
+		p.up.refused.Inc()
+		return nil, err
+	}
+	defer p.up.cluster.Release(cluster.Pending)
 	turn := make(chan *backend, 1)
 	p.waiting = append(p.waiting, turn)
 	p.mu.Unlock()
@@ -551,7 +588,7 @@ func (u *upstream) cancel(ctx context.Context, b *backend, how string) error {
 	ctx, cancel := context.WithTimeout(ctx, u.cluster.Config().ConnectTimeout.Std())
 	defer cancel()
 	user, password := u.block().login(b.class.as)
-	control, err := dialBackend(ctx, u.cluster, b.pool.endpoint, class{collation: wire.CollationUTF8MB4}, user, password)
+	control, err := dialBackend(cluster.ForItself(ctx), u.cluster, b.pool.endpoint, class{collation: wire.CollationUTF8MB4}, user, password)
 	if err != nil {
 		return err
 	}

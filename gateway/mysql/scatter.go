@@ -24,6 +24,7 @@ type scattered struct {
 	job     *job
 	sources []*shardSource
 	held    int // bytes that wait in memory
+	over    bool
 }
 
 // shardSource is the rows of one route. Routes to one connection follow each other on it: the rows of the one that is
@@ -69,13 +70,23 @@ func (s *session) merged(j *job) error {
 	s.ungather()
 	opened = true
 	err := q.run()
-	for _, h := range s.holds {
-		s.waited(h.b)
-	}
 	if err == nil {
 		return nil
 	}
+	q.waited()
 	return q.failed(err)
+}
+
+// waited says that no shard is waited for any more. It must be said while the connections are the session's still: whoever
+// ends a session's statement interrupts what the session waits for, and they may serve others by then.
+func (q *scattered) waited() {
+	if q.over {
+		return
+	}
+	q.over = true
+	for _, src := range q.sources {
+		q.s.waited(src.h.b)
+	}
 }
 
 // run asks every shard and writes the merged result to the client.
@@ -117,6 +128,7 @@ func (q *scattered) run() error {
 		}
 	}
 	s.failed, s.warnings = false, s.warned.packets()
+	q.waited()
 	s.finish()
 	return w.end()
 }

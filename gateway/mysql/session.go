@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sidewire/sidewire/gateway/cluster"
 	"github.com/sidewire/sidewire/gateway/listener"
 	"github.com/sidewire/sidewire/gateway/socket"
 	"github.com/sidewire/sidewire/gateway/telemetry"
@@ -328,7 +329,23 @@ func (s *session) wait(b *backend) error {
 	}
 	b.spent = 0
 	if !slices.Contains(s.busy, b) {
+		if err := s.burden(b.pool.up.cluster); err != nil {
+			return err
+		}
 		s.busy = append(s.busy, b)
+	}
+	return nil
+}
+
+// burden counts a request. What belongs to a transaction or to a connection that is held is not refused: it would keep
+// its locks for longer.
+func (s *session) burden(c *cluster.Cluster) error {
+	if s.status.Has(wire.StatusInTransaction) || s.tx.open || s.pins.any() {
+		c.Shoulder(cluster.Requests)
+		return nil
+	}
+	if err := c.Take(cluster.Requests); err != nil {
+		return clientFault(err)
 	}
 	return nil
 }
@@ -340,6 +357,7 @@ func (s *session) waited(b *backend) {
 	defer s.mu.Unlock()
 	if i := slices.Index(s.busy, b); i >= 0 {
 		s.busy = slices.Delete(s.busy, i, i+1)
+		b.pool.up.cluster.Release(cluster.Requests)
 	}
 	s.spent(b)
 	if s.expired && b.conn.Interrupted() {

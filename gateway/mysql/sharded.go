@@ -170,6 +170,8 @@ func localRow(row []string, format merge.Format) []byte {
 
 // oneRoute runs a statement on its only shard and passes the answer on as it comes.
 func (s *session) oneRoute(j *job, r *plan.Route) error {
+	var retrying retry
+	defer retrying.done()
 	for try := 1; ; try++ {
 		h, err := s.join(j.v, r.Target, j.needs)
 		if err != nil {
@@ -188,6 +190,9 @@ func (s *session) oneRoute(j *job, r *plan.Route) error {
 			err = s.broke(h, ferr, j, sent)
 		}
 		if !errors.Is(err, errAgain) || try == maxTries {
+			return err
+		}
+		if err := retrying.take(h.b.pool.up.cluster); err != nil {
 			return err
 		}
 	}

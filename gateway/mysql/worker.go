@@ -87,7 +87,7 @@ func (w *worker) claim() error {
 	ctx, cancel := context.WithTimeout(w.m.life, learnTimeout)
 	defer cancel()
 	user, password := u.block().login(nil)
-	b, err := dialBackend(ctx, u.cluster, e, class{collation: wire.CollationUTF8MB4}, user, password)
+	b, err := dialBackend(cluster.ForItself(ctx), u.cluster, e, class{collation: wire.CollationUTF8MB4}, user, password)
 	if err != nil {
 		return err
 	}

@@ -2,9 +2,11 @@ package redis
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"time"
 
+	"github.com/sidewire/sidewire/gateway/cluster"
 	"github.com/sidewire/sidewire/protocols/redis"
 )
 
@@ -76,7 +78,7 @@ func (b *backend) send(raw []byte) *pending {
 
 // expect begins a command whose bytes the caller appends; it sets the entry's end itself.
 func (b *backend) expect() *pending {
-	p := b.pending.push()
+	p := b.owe()
 	*p = pending{from: b.offset(), start: b.engine.clock, command: redis.Count}
 	if b.pending.len() == 1 {
 		b.engine.arm()
@@ -91,6 +93,7 @@ func (b *backend) connected(w wire) {
 		return
 	}
 	b.state = ready
+	b.pool.node.upstream.queued -= b.pending.len()
 	b.wire = w
 	w.Retain()
 	if len(b.queued) > 0 {
@@ -106,7 +109,8 @@ func (b *backend) failed(err error) {
 	if b.state == dead {
 		return
 	}
-	if _, no := err.(*refusal); !no { // a wrong password is this view's trouble, not the server's
+	var full *cluster.Overloaded
+	if _, no := err.(*refusal); !no && !errors.As(err, &full) { // a wrong password, or our own limit, is no trouble of the server's
 		b.pool.node.missed(b.engine.clock, err)
 	}
 	b.lose(err)
@@ -236,7 +240,7 @@ func (b *backend) take(f []byte) {
 		b.streaming = false
 		size := b.passed + len(f)
 		b.passed = 0
-		b.pending.pop()
+		b.pay()
 		if s := p.session; s != nil && !s.closed {
 			s.stream(f)
 			s.advance()
@@ -251,7 +255,7 @@ func (b *backend) take(f []byte) {
 	if failed && b.pool.view.upstream.redirected(b, &p, f) {
 		return
 	}
-	b.pending.pop()
+	b.pay()
 	b.count(&p, len(f), failed)
 	switch {
 	case p.kind == kindTrack && p.session != nil:
@@ -326,10 +330,13 @@ func (b *backend) lose(err error) {
 	sent := int64(0)
 	if b.wire != nil {
 		sent = b.wire.SentTo()
+	} else {
+		b.pool.node.upstream.queued -= b.pending.len()
 	}
 	for b.pending.len() > 0 {
 		p := *b.pending.at(0)
-		b.pending.pop()
+		b.pay()
+		p.flags &^= retried
 		if b.streaming {
 			// Its beginning is with the client already; nothing but an end can tell that the rest is missing.
 			b.streaming = false
@@ -399,23 +406,26 @@ func (b *backend) abandon(p *pending, err error, unseen bool) {
 func (b *backend) resend(again []pending, text []byte, err error) {
 	for i := range again {
 		p := &again[i]
-		next, none := b.pool.conn(p.owner().id)
+		next, none := b.pool.connection(p.owner().id)
+		why := err
+		if u := b.pool.node.upstream; none == nil {
+			if none = u.admit(cluster.Retries, u.retries); none != nil {
+				why = fmt.Errorf("%w, and it is not sent again: %w", err, none)
+			}
+		}
 		switch {
 		case none != nil && p.inTransaction():
 			for ; int(p.part) < len(p.op.parts); p.part++ {
-				b.abandon(p, err, true)
+				b.abandon(p, why, true)
 			}
 		case none != nil:
-			b.abandon(p, err, true)
+			b.abandon(p, why, true)
 		case p.inTransaction():
 			p.op.resent = true
 			p.op.restart(next)
 		default:
-			q := next.send(text[p.from:p.end])
-			from, end := q.from, q.end
-			*q = *p
-			q.from, q.end = from, end
-			q.flags |= resent
+			p.flags |= resent | retried
+			next.repeat(text[p.from:p.end], p)
 		}
 	}
 }

@@ -172,6 +172,7 @@ const (
 	expired                            // its client has been answered
 	resent                             // has been sent again once
 	uploaded                           // a large command: its bytes are not kept
+	retried                            // counts among the cluster's retries
 )
 
 // kind is what a reply means beyond itself.

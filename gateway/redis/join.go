@@ -149,7 +149,7 @@ func (s *session) multiShard(c *redis.Command) bool {
 		o.parts[i].count = g.count
 		b, err := s.conn(g.node)
 		if err != nil {
-			o.part(i, redis.AppendError(nil, noHost+err.Error()))
+			o.part(i, appendCannot(nil, "", err))
 			continue
 		}
 		p := b.expect()
@@ -323,7 +323,7 @@ func (s *session) broadcast(c *redis.Command, raw []byte, join func(*op, []byte)
 	for i, pool := range pools {
 		b, err := pool.conn(s.id)
 		if err != nil {
-			o.part(i, redis.AppendError(nil, noHost+pool.node.address+" "+err.Error()))
+			o.part(i, appendCannot(nil, pool.node.address, err))
 			continue
 		}
 		p := b.send(raw)

@@ -149,7 +149,7 @@ func (b *backend) uploadMoved(p *pending, slot int, n *node, ask bool) {
 	if !ask {
 		u.moved(slot, n)
 	}
-	b.pending.pop()
+	b.pay()
 	p.session.deliver(p.seq, []byte("-TRYAGAIN the key's slot has moved while a large command was on its way; it was not executed\r\n"))
 }
 

@@ -388,7 +388,7 @@ func (s *session) apart(c *redis.Command, before string, join func(*op, []byte) 
 	for i, pool := range pools {
 		b, err := pool.lease(s)
 		if err != nil {
-			o.part(i, redis.AppendError(nil, noHost+pool.node.address+" "+err.Error()))
+			o.part(i, appendCannot(nil, pool.node.address, err))
 			continue
 		}
 		s.side = append(s.side, b)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/sidewire/sidewire/gateway/cluster"
 	"github.com/sidewire/sidewire/protocols/redis"
 )
 
@@ -93,6 +94,19 @@ func (n *node) abandoned(p *pending) {
 // conn returns the shared connection that a session's commands go down. It is chosen by the session, never in turn: one client's
 // commands must not overtake each other on two connections.
 func (p *pool) conn(s int64) (*backend, error) {
+	u := p.node.upstream
+	if err := u.admit(cluster.Requests, u.underWay); err != nil {
+		return nil, err
+	}
+	b, err := p.connection(s)
+	if err == nil && b.wire == nil {
+		err = u.admit(cluster.Pending, u.queued)
+	}
+	return b, err
+}
+
+// connection is conn for what has been let in already, and goes elsewhere or once more.
+func (p *pool) connection(s int64) (*backend, error) {
 	i := int(uint64(s) % uint64(len(p.shared)))
 	b := p.shared[i]
 	if b != nil {
@@ -123,6 +137,10 @@ func (p *pool) open() (*backend, error) {
 
 // lease returns a connection that is the session's alone.
 func (p *pool) lease(s *session) (*backend, error) {
+	u := p.node.upstream
+	if err := u.admit(cluster.Requests, u.underWay); err != nil {
+		return nil, err
+	}
 	if n := len(p.idle); n > 0 {
 		b := p.idle[n-1]
 		p.idle = p.idle[:n-1]
@@ -132,6 +150,9 @@ func (p *pool) lease(s *session) (*backend, error) {
 	}
 	if limit := p.view.upstream.maxDedicated; p.leased >= limit {
 		return nil, fmt.Errorf("all %d dedicated connections are taken", limit)
+	}
+	if err := u.admit(cluster.Pending, u.queued); err != nil {
+		return nil, err
 	}
 	b, err := p.open()
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/sidewire/sidewire/gateway/cluster"
 	"github.com/sidewire/sidewire/protocols/redis"
 	"github.com/sidewire/sidewire/sharding/hash"
 )
@@ -59,18 +60,21 @@ func (u *upstream) redirected(b *backend, p *pending, f []byte) bool {
 		if b.holder != nil {
 			return u.moveLease(b, p, n, ask, text)
 		}
-		to, err := p.owner().viewOf(b).pools[n.index].conn(p.owner().id)
+		to, err := p.owner().viewOf(b).pools[n.index].connection(p.owner().id)
 		if err != nil || to == b && !ask {
 			return false
 		}
 		u.sendOn(b, to, p, text, ask)
 	default:
 		u.engine.out.refresh(u, string(w))
-		if b.holder != nil || b.followed(p, text) {
+		if b.holder != nil || b.followed(p, text) || u.admit(cluster.Retries, u.retries) != nil {
 			return false
 		}
-		u.engine.later = append(u.engine.later, later{u.engine.clock + int64(retryAfter), bytes.Clone(text), *p, b.pool.view})
-		b.pending.pop()
+		again := later{u.engine.clock + int64(retryAfter), bytes.Clone(text), *p, b.pool.view}
+		again.p.flags |= retried
+		u.engine.later = append(u.engine.later, again)
+		b.pay()
+		u.retries++
 		u.engine.arm()
 	}
 	p.owner().hold() // what the client says next about the same key must not overtake
@@ -113,12 +117,8 @@ func (u *upstream) sendOn(b, to *backend, p *pending, text []byte, ask bool) {
 	if ask {
 		to.send([]byte("*1\r\n$6\r\nASKING\r\n")).kind = kindDiscard
 	}
-	q := to.send(text)
-	from, end := q.from, q.end
-	*q = moved
-	q.from, q.end = from, end
-	q.hops++
-	b.pending.pop()
+	to.repeat(text, &moved).hops++
+	b.pay()
 	u.stats.redirected++
 }
 
@@ -203,14 +203,14 @@ func (u *upstream) moveLease(b *backend, p *pending, n *node, ask bool, text []b
 	if t.watches > 1 {
 		// What was watched before stays behind. EXEC will say that it has changed.
 		t.doomed = true
-		b.pending.pop()
+		b.pay()
 		s.deliver(p.seq, []byte("+OK\r\n"))
 		return true
 	}
 	text = bytes.Clone(text)
 	moved := *p
 	kept := *t
-	b.pending.pop()
+	b.pay()
 	s.lease = nil
 	b.pool.giveBack(b)
 	to, err := s.acquireFrom(b.pool.view.pools[n.index])
@@ -224,16 +224,12 @@ func (u *upstream) moveLease(b *backend, p *pending, n *node, ask bool, text []b
 	if ask {
 		to.send([]byte("*1\r\n$6\r\nASKING\r\n")).kind = kindDiscard
 	}
-	q := to.send(text)
-	from, end := q.from, q.end
-	*q = moved
-	q.from, q.end = from, end
-	q.hops++
+	to.repeat(text, &moved).hops++
 	return true
 }
 
 func (s *session) unreachableAt(seq uint64, n *node, err error) {
-	s.deliver(seq, redis.AppendError(nil, noHost+n.address+" "+err.Error()))
+	s.deliver(seq, appendCannot(nil, n.address, err))
 }
 
 // again sends what has waited long enough, to where its slot is now.
@@ -243,21 +239,23 @@ func (e *engine) again() {
 	for i := range due {
 		d := &due[i]
 		s := d.p.owner()
-		if s == nil || s.closed && (d.p.op == nil || d.p.op.asked == nil) {
+		gone := s == nil || s.closed && (d.p.op == nil || d.p.op.asked == nil)
+		if !gone && d.due > e.clock {
+			e.later = append(e.later, *d)
 			continue
 		}
-		if d.due > e.clock {
-			e.later = append(e.later, *d)
+		d.view.upstream.retries--
+		if gone {
 			continue
 		}
 		node := d.view.upstream.relocate(d.text)
 		var b *backend
 		err := errNobody
 		if node >= 0 && node < len(d.view.pools) {
-			b, err = d.view.pools[node].conn(s.id)
+			b, err = d.view.pools[node].connection(s.id)
 		}
 		if err != nil {
-			reply := redis.AppendError(nil, noHost+err.Error())
+			reply := appendCannot(nil, "", err)
 			if d.p.op != nil {
 				d.p.op.part(int(d.p.part), reply)
 			} else {
@@ -265,11 +263,7 @@ func (e *engine) again() {
 			}
 			continue
 		}
-		q := b.send(d.text)
-		from, end := q.from, q.end
-		*q = d.p
-		q.from, q.end = from, end
-		q.hops++
+		b.repeat(d.text, &d.p).hops++
 	}
 	if len(e.later) > 0 {
 		e.arm()
@@ -344,7 +338,7 @@ func (o *op) repeat() bool {
 		if o.watched { // nobody knows what has become of the watched keys there: joinExec says that they have changed
 			return false
 		}
-		to, err := v.pools[n.index].conn(s.id)
+		to, err := v.pools[n.index].connection(s.id)
 		if err != nil {
 			return false
 		}
@@ -376,10 +370,14 @@ func (o *op) send(b *backend) {
 	from := b.offset()
 	b.commit(append(b.begin(), o.text...))
 	for i := range o.parts {
-		p := b.pending.push()
+		p := b.owe()
 		*p = pending{op: o, part: int32(i), from: from, end: b.offset(), start: b.engine.clock, command: redis.Count}
 		if b.dedicated {
 			p.flags = unlimited
+		}
+		if o.resent && i == len(o.parts)-1 { // one retry, however many commands it has
+			p.flags |= retried
+			b.pool.node.upstream.retries++
 		}
 	}
 	b.engine.arm()

@@ -41,7 +41,14 @@ func newRoom(h host.Host) (*room, error) {
 	r.engine.clock = h.Now().UnixNano()
 	loop.Post(func() {
 		loop.OnAlarm(r.engine.tick)
-		loop.BeforeFlush(r.logAccess)
+		loop.BeforeFlush(func(now time.Time) {
+			r.logAccess(now)
+			for u := range r.engine.upstreams {
+				if u.attachment != nil {
+					u.tell(u.attachment.cluster)
+				}
+			}
+		})
 	})
 	r.instrument()
 	return r, nil
@@ -85,6 +92,7 @@ func (r *room) attach(c *cluster.Cluster, conf *config.Cluster) (*attachment, er
 	r.do(func() {
 		a.up = r.engine.newUpstream(c.Name())
 		a.up.attachment, a.up.nearby = a, nearby
+		a.up.refuse = c.Refuse
 		a.up.reporting = func(n *node, cause error) {
 			if e := c.Endpoint(n.address); e != nil {
 				c.Report(e, cause)
@@ -135,6 +143,7 @@ func (a *attachment) configure(c *config.Cluster) error {
 	u.slow = int64(b.Slow.Std())
 	u.large = int(b.Large)
 	u.timeout, u.stuck = int64(b.Timeout.Std()), 2*int64(b.Timeout.Std())
+	u.limit(&c.Limits)
 	u.db, u.user, u.pass = b.Database, b.User, b.Password.Value()
 	u.maxDedicated, u.split = b.Dedicated, b.CrossShard == "split"
 	if u.connections != b.Connections {
@@ -286,7 +295,7 @@ func (r *room) dial(b *backend) {
 	}
 	a := u.attachment
 	go func() {
-		conn, session, version, err := a.open(n.address, account)
+		conn, session, version, err := a.open(a.ctx, n.address, account)
 		ok := r.loop.Post(func() {
 			r.engine.clock = r.loop.Now().UnixNano()
 			if err != nil {
@@ -313,21 +322,23 @@ func (r *room) dial(b *backend) {
 	}()
 }
 
+// ask opens a connection for questions of sidewire's own.
+func (a *attachment) ask(address string, account login) (net.Conn, *socket.TLS, error) {
+	conn, session, _, err := a.open(cluster.ForItself(a.ctx), address, account)
+	return conn, session, err
+}
+
 // open dials an address and logs in.
-func (a *attachment) open(address string, account login) (net.Conn, *socket.TLS, string, error) {
-	ctx, cancel := context.WithTimeout(a.ctx, a.cluster.Config().ConnectTimeout.Std())
+func (a *attachment) open(ctx context.Context, address string, account login) (net.Conn, *socket.TLS, string, error) {
+	ctx, cancel := context.WithTimeout(ctx, a.cluster.Config().ConnectTimeout.Std())
 	defer cancel()
-	conn, err := a.reach(ctx, address)
+	conn, err := a.cluster.DialPlainAddress(ctx, address)
 	if err != nil {
 		return nil, nil, "", err
 	}
 	l := &link{conn: conn}
 	if t := a.cluster.Config().TLS; t != nil {
-		name, _, err := net.SplitHostPort(address)
-		if err != nil {
-			name = "localhost"
-		}
-		conf, err := t.Config(name)
+		conf, err := t.Config(a.cluster.ServerName(address))
 		if err == nil {
 			l.tls, err = socket.ClientTLS(ctx, conn, conf)
 		}
@@ -353,19 +364,6 @@ func (a *attachment) open(address string, account login) (net.Conn, *socket.TLS,
 		}
 	}
 	return conn, l.tls, version, nil
-}
-
-// reach opens the bare connection: to an endpoint as the cluster does, to a node that only a topology named by itself.
-func (a *attachment) reach(ctx context.Context, address string) (net.Conn, error) {
-	if e := a.cluster.Endpoint(address); e != nil {
-		return a.cluster.DialPlain(ctx, e)
-	}
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("connecting to %s: %w", address, err)
-	}
-	return socket.Wrap(conn), nil
 }
 
 // handler is Redis on one listener.

@@ -46,9 +46,10 @@ type upstream struct {
 	parents     []*upstream         // routed upstreams that are made of this one
 
 	// modeRouted: what it is made of, how many nodes hold keys, and how many of those serve what has no key.
-	routes     *routes
-	all, home  int
-	meter      *meter
+	routes    *routes
+	all, home int
+	meter     *meter
+	burden
 	reporting  func(n *node, err error)
 	nearby     func(address string) bool // whether a server is in this process's zone; nil: nobody knows
 	attachment *attachment               // nil in tests
@@ -72,6 +73,7 @@ func (e *engine) newUpstream(name string) *upstream {
 		timeout: int64(defaultTimeout), stuck: int64(2 * defaultTimeout), connections: 1, maxDedicated: 1000, split: true,
 		large: defaultLarge, reporting: func(*node, error) {}, slow: int64(10 * time.Millisecond),
 	}
+	u.unburdened()
 	e.upstreams[u] = struct{}{}
 	return u
 }
@@ -354,7 +356,7 @@ func (s *session) unreachable(node int, err error) bool {
 		}
 		return s.refuse(noHost + "cluster " + s.view.upstream.name + " has no servers")
 	}
-	return s.refuse(noHost + s.view.pools[node].node.address + " " + err.Error())
+	return s.refuse(cannot(s.view.pools[node].node.address, err))
 }
 
 // wrongArity answers as Redis does.

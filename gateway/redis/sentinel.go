@@ -135,7 +135,7 @@ const (
 // hearOne subscribes to a sentinel and stays with it until the connection ends.
 func (s *sentinels) hearOne(ctx context.Context, address string) error {
 	block := s.a.cluster.Config().Block.(*ClusterBlock)
-	conn, session, _, err := s.a.open(address, login{user: block.SentinelUser, pass: block.SentinelPassword.Value()})
+	conn, session, err := s.a.ask(address, login{user: block.SentinelUser, pass: block.SentinelPassword.Value()})
 	if err != nil {
 		return err
 	}
@@ -287,7 +287,7 @@ func (s *sentinels) confirm(ctx context.Context, address string) error {
 }
 
 func (s *sentinels) link(ctx context.Context, address string, account login) (*link, error) {
-	conn, session, _, err := s.a.open(address, account)
+	conn, session, err := s.a.ask(address, account)
 	if err != nil {
 		return nil, err
 	}

@@ -141,7 +141,7 @@ func (s *session) subscribed(b *backend, f []byte, p *pending) bool {
 	// The session's ring holds this command alone at its head: everything before was answered before the lease or on it.
 	s.pushOut(f) // heard even by a client that has turned replies off
 	if p.part--; p.part == 0 {
-		b.pending.pop()
+		b.pay()
 		s.advance()
 	}
 	return true

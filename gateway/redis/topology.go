@@ -190,7 +190,7 @@ func choose(maps []*slotMap) *slotMap {
 
 // askNode asks one node what it sees.
 func (t *topology) askNode(ctx context.Context, address string) (*slotMap, error) {
-	conn, session, _, err := t.a.open(address, login{user: t.a.user(), pass: t.a.pass()})
+	conn, session, err := t.a.ask(address, login{user: t.a.user(), pass: t.a.pass()})
 	if err != nil {
 		return nil, err
 	}

@@ -469,6 +469,7 @@ func (c *client) step() bool {
 // run moves bytes at random until nothing moves any more.
 func (w *world) run() {
 	w.t.Helper()
+	defer w.weigh()
 	for idle := 0; idle < 200; {
 		moved := false
 		switch k := w.rnd.IntN(10); {

@@ -86,7 +86,11 @@ func (t *handler) relay(ctx context.Context, c *listener.Conn, block *ListenerBl
 	entry.Endpoint = e.Address()
 	e.Begin()
 	defer e.End()
+	if err := cl.Take(cluster.Pending); err != nil {
+		return err
+	}
 	up, err := cl.Dial(cluster.WithClient(ctx, c.RemoteAddr(), c.LocalAddr()), e)
+	cl.Release(cluster.Pending)
 	if err != nil {
 		return err
 	}

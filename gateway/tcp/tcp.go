@@ -82,6 +82,14 @@ func (protocol) CheckListener(m *config.Model, l *config.Listener, at config.Pat
 	return problems
 }
 
+// Meaningless are limits of what bytes without meaning have not.
+func (protocol) Meaningless() map[string]string {
+	return map[string]string{
+		"limits.requests": "its connections are not looked into; limit connections",
+		"limits.retries":  "a connection is tried once",
+	}
+}
+
 func (protocol) CheckCluster(*config.Model, *config.Cluster, config.Path) []config.Problem {
 	return nil
 }

@@ -156,6 +156,11 @@ func (b *build) cluster(it *item) {
 		hashing = c.hashing
 		c.notes.add("lb_policy: keys are placed by sidewire's own %s; what Envoy placed is looked for on other servers", c.hashing)
 	}
+	meaningless := b.store.language.Meaningless(protocol)
+	idle := c.idle(meaningless)
+	for _, name := range idle {
+		c.notes.add("circuit_breakers: %s is not acted on: %s", name, meaningless["limits."+name])
+	}
 	b.notes["cluster "+it.name] = c.notes
 	var endpoints any
 	made := b.made(it, c.needs)
@@ -180,6 +185,7 @@ func (b *build) cluster(it *item) {
 			block["hashing"] = hashing
 		}
 		out[protocol] = block
+		unlimited(out, idle)
 		if endpoints != nil {
 			out["endpoints"] = endpoints
 		}

@@ -3,12 +3,16 @@ package xds
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"math"
+	"slices"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	redisv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/redis_proxy/v3"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
 // metadataKey is where endpoints and clusters carry what only sidewire knows: role, zone, name.
@@ -22,6 +26,7 @@ type clusterReading struct {
 	eds      string // the name of its endpoints' resource; empty: they are in body
 	edsPath  string // the file that has it; empty: the control plane
 	hashing  string // how a protocol that has keys spreads them
+	generic  bool   // its limits are in Envoy's words, not in those of a protocol
 	needs    needs
 }
 
@@ -213,15 +218,8 @@ func (r *clusterReading) protection(c *clusterv3.Cluster) error {
 		r.notes.rest("outlier_detection", o, "consecutive_5xx", "consecutive_local_origin_failure", "split_external_local_origin_errors", "base_ejection_time", "max_ejection_percent")
 		r.body["ejection"] = out
 	}
-	for _, t := range c.GetCircuitBreakers().GetThresholds() {
-		if t.Priority != corev3.RoutingPriority_DEFAULT {
-			r.notes.add("circuit_breakers: priority %s is not used", enumName(t.Priority))
-			continue
-		}
-		if t.MaxConnections != nil {
-			r.body["limits"] = tree{"connections": int64(t.MaxConnections.Value)}
-		}
-		r.notes.rest("circuit_breakers", t, "max_connections", "priority")
+	if err := r.breakers(c.GetCircuitBreakers()); err != nil {
+		return fmt.Errorf("circuit_breakers: %w", err)
 	}
 	if k := c.GetUpstreamConnectionOptions().GetTcpKeepalive(); k != nil {
 		out := tree{}
@@ -245,6 +243,73 @@ func (r *clusterReading) protection(c *clusterv3.Cluster) error {
 	return nil
 }
 
+// breakers takes the limits of the one priority that there is. What is not given has no limit, where Envoy has its 1,024.
+func (r *clusterReading) breakers(c *clusterv3.CircuitBreakers) error {
+	limits := tree{}
+	for _, t := range c.GetThresholds() {
+		if t.Priority != corev3.RoutingPriority_DEFAULT {
+			r.notes.add("circuit_breakers: priority %s is not used", enumName(t.Priority))
+			continue
+		}
+		for name, n := range map[string]*wrapperspb.UInt32Value{"total_connections": t.MaxConnections, "pending": t.MaxPendingRequests, "requests": t.MaxRequests, "retries": t.MaxRetries} {
+			if err := putLimit(limits, name, n); err != nil {
+				return fmt.Errorf("thresholds: %w", err)
+			}
+		}
+		// Figures of what is left are always there (track_remaining).
+		r.notes.rest("circuit_breakers", t, "max_connections", "max_pending_requests", "max_requests", "max_retries", "track_remaining", "priority")
+	}
+	for _, t := range c.GetPerHostThresholds() {
+		if t.Priority != corev3.RoutingPriority_DEFAULT {
+			r.notes.add("circuit_breakers: priority %s is not used", enumName(t.Priority))
+			continue
+		}
+		if err := putLimit(limits, "connections", t.MaxConnections); err != nil {
+			return fmt.Errorf("per_host_thresholds: %w", err)
+		}
+		r.notes.rest("circuit_breakers", t, "max_connections", "priority")
+	}
+	if len(limits) > 0 {
+		r.body["limits"] = limits
+		r.generic = true
+	}
+	return nil
+}
+
+// idle are the limits in Envoy's words that mean nothing to the protocol which it turned out to be. Envoy ignores them, too; in the
+// words of our own configuration they are refused.
+func (r *clusterReading) idle(meaningless map[string]string) []string {
+	if !r.generic {
+		return nil
+	}
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(treeOf(r.body["limits"]))) {
+		if meaningless["limits."+name] != "" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// unlimited takes limits out of a cluster's body.
+func unlimited(body tree, names []string) {
+	for _, name := range names {
+		delete(treeOf(body["limits"]), name)
+	}
+}
+
+// putLimit writes a limit down. The greatest number is how control planes say that there is none.
+func putLimit(limits tree, name string, n *wrapperspb.UInt32Value) error {
+	switch {
+	case n == nil || n.Value == math.MaxUint32:
+	case n.Value == 0 && name != "retries":
+		return errors.New("a limit of 0 lets nothing through; it is not supported")
+	default:
+		limits[name] = int64(n.Value)
+	}
+	return nil
+}
+
 func treeOf(v any) tree {
 	t, _ := v.(tree)
 	return orEmpty(t)
@@ -259,6 +324,7 @@ func (r *clusterReading) options(c *clusterv3.Cluster) error {
 			return fmt.Errorf("typed_extension_protocol_options[%s]: %w", key, err)
 		case own == ownCluster:
 			name := r.body["name"]
+			r.generic = r.generic && body["limits"] == nil
 			r.body = merge(r.body, body)
 			r.body["name"] = name
 			for k, v := range body {

@@ -513,9 +513,12 @@ func (s *store) tryCluster(c *clusterReading) error {
 	if body["endpoints"] == nil {
 		body["endpoints"] = []any{"127.0.0.1:1"} // a stand-in: how many there are is their own resource's matter
 	}
+	idle := c.idle(s.language.Meaningless(c.protocol))
 	if !s.declares(body) {
 		body[s.plainest()] = tree{}
+		idle = slices.Sorted(maps.Keys(treeOf(body["limits"]))) // what they mean depends on the protocol
 	}
+	unlimited(body, idle)
 	m, problems := s.decode("clusters", body, generic, config.Origin{})
 	if m == nil {
 		return asError(problems)

@@ -50,6 +50,13 @@ func (w wire) CheckListener(m *config.Model, l *config.Listener, at config.Path)
 }
 func (wire) CheckCluster(*config.Model, *config.Cluster, config.Path) []config.Problem { return nil }
 
+func (w wire) Meaningless() map[string]string {
+	if w.name == "tcp" {
+		return map[string]string{"limits.requests": "it has none"}
+	}
+	return nil
+}
+
 // books is a kind of resource.
 type books struct{}
 
@@ -248,6 +255,31 @@ func TestLastGoodIsKept(t *testing.T) {
 	}
 	if b.push("3", listener(t, "l", 200, "c")); it.rejected != nil || b.process.snapshot.Listener("l").Address != "127.0.0.1:200" {
 		t.Errorf("%+v", it)
+	}
+}
+
+// Envoy ignores the thresholds that mean nothing to a protocol, and control planes send all of them. Who writes sidewire's own
+// words means what they say.
+func TestLimitsThatMeanNothing(t *testing.T) {
+	b := newBench(t)
+	c := edsCluster(t, "c")
+	fromYAML(t, `{name: c, type: EDS, eds_cluster_config: {eds_config: {ads: {}}}, circuit_breakers: {thresholds: [{max_connections: 7, max_requests: 9, max_retries: 4294967295}]}}`, c)
+	if wrong := b.push("1", c, endpoints(t, "c", 1), listener(t, "l", 100, "c")); wrong != "" {
+		t.Fatal(wrong)
+	}
+	if got := b.process.snapshot.Cluster("c").Limits; got != (config.Breaker{Total: 7}) {
+		t.Errorf("limits are %+v", got)
+	}
+	if notes := b.last.notes["cluster c"]; len(notes) != 1 || notes[0] != "circuit_breakers: requests is not acted on: it has none" {
+		t.Errorf("notes: %q", notes)
+	}
+	fromYAML(t, `{name: c, type: EDS, eds_cluster_config: {eds_config: {ads: {}}}, typed_extension_protocol_options: {sidewire: {"@type": type.googleapis.com/xds.type.v3.TypedStruct,
+  type_url: x/sidewire.config.v1.Cluster, value: {tcp: {}, limits: {requests: 9}}}}}`, c)
+	if got := b.push("2", c); got != "limits.requests: means nothing to tcp: it has none" {
+		t.Errorf("wrong: %q", got)
+	}
+	if got := b.process.snapshot.Cluster("c").Limits.Total; got != 7 {
+		t.Errorf("the last good version is gone: %d", got)
 	}
 }
 

@@ -195,3 +195,80 @@ func TestPoolLimits(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// stat waits until /stats shows a value.
+func (w *world) stat(t *testing.T, name string, want int) {
+	t.Helper()
+	line := fmt.Sprintf("%s: %d\n", name, want)
+	err := servers.Poll(deadline(t, 20*time.Second), func(ctx context.Context) error {
+		text, err := w.side.Get(ctx, "/stats?filter="+regexp.QuoteMeta(name)+"$")
+		if err == nil && text != line {
+			err = fmt.Errorf("%q, want %q", text, line)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A cluster that carries all the requests it may takes no more; what a transaction still needs passes, and is over sooner for it.
+func TestRequestLimit(t *testing.T) {
+	db := servers.MariaDB(t)
+	w := front(t, db, layout{cluster: "pool: {max: 4}", besideCluster: "limits: {requests: 1}"})
+	within, sleeper, other := w.session(t, ""), w.session(t, ""), w.session(t, "")
+	mustExec(t, within, "BEGIN")
+	mustExec(t, within, "SELECT 1")
+	ctx, wake := context.WithCancel(t.Context())
+	defer wake()
+	slept := make(chan error, 1)
+	go func() {
+		_, err := sleeper.ExecContext(ctx, "SELECT /* one request */ SLEEP(60)")
+		slept <- err
+	}()
+	w.stat(t, "cluster.sql.circuit_breakers.default.rq_open", 1)
+	if _, err := other.ExecContext(deadline(t, 20*time.Second), "SELECT 2"); refusal(err) != "1040 08004" || !strings.Contains(err.Error(), "(limits.requests)") {
+		t.Errorf("beyond the limit: %v", err)
+	}
+	mustExec(t, within, "SELECT 3")
+	mustExec(t, within, "COMMIT")
+	w.stat(t, "cluster.sql.upstream_rq_overflow", 1)
+	wake()
+	if err := <-slept; err == nil {
+		t.Error("the sleeper was not woken")
+	}
+	w.stat(t, "cluster.sql.circuit_breakers.default.rq_open", 0)
+	mustExec(t, other, "SELECT 2")
+}
+
+// Statements beyond the connections of a cluster wait, as many as may; and a statement can be ended however many there are.
+func TestConnectionAndPendingLimit(t *testing.T) {
+	db := servers.MariaDB(t)
+	w := front(t, db, layout{cluster: "pool: {max: 4, wait: 60s}", besideCluster: "limits: {total_connections: 1, pending: 1}"})
+	sleeper, first, second := w.session(t, ""), w.session(t, ""), w.session(t, "")
+	ctx, wake := context.WithCancel(t.Context())
+	defer wake()
+	slept, waited := make(chan error, 1), make(chan error, 1)
+	go func() {
+		_, err := sleeper.ExecContext(ctx, "SELECT /* the one connection */ SLEEP(60)")
+		slept <- err
+	}()
+	w.stat(t, "cluster.sql.circuit_breakers.default.cx_open", 1)
+	go func() {
+		_, err := first.ExecContext(deadline(t, 60*time.Second), "SELECT 2")
+		waited <- err
+	}()
+	w.stat(t, "cluster.sql.upstream_rq_pending_active", 1)
+	if _, err := second.ExecContext(deadline(t, 20*time.Second), "SELECT 3"); refusal(err) != "1040 08004" || !strings.Contains(err.Error(), "(limits.pending)") {
+		t.Errorf("beyond the limit: %v", err)
+	}
+	w.stat(t, "cluster.sql.upstream_rq_pending_overflow", 1)
+	wake()
+	if err := <-slept; err == nil {
+		t.Error("the sleeper was not woken")
+	}
+	waitSleepers(t, session(t, db.AdminDSN("")), "the one connection", 0) // KILL has a connection of its own
+	if err := <-waited; err != nil {
+		t.Errorf("what waited: %v", err)
+	}
+}

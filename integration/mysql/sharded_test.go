@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -114,6 +115,17 @@ clusters:
 		reads()
 		both(end)
 		reads()
+	}
+	// What a session is said to wait for is what others interrupt to end it: nothing may be left of a query that is over.
+	err := servers.Poll(deadline(t, 20*time.Second), func(ctx context.Context) error {
+		view, err := side.Get(ctx, "/views/mysql/sql")
+		if err == nil && strings.Contains(view, `"backends"`) {
+			err = fmt.Errorf("idle, and waiting for servers: %s", view)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
 	}
 	duplicate := func() {
 		_, err := through.ExecContext(ctx, "INSERT INTO t_order (order_id, user_id, v) VALUES (200, 2, 'new'), (3, 1, 'there already')")
