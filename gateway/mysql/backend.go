@@ -169,12 +169,16 @@ func (b *backend) prime() error {
 	return nil
 }
 
-// modeOf is the part of an sql_mode that changes where tokens begin and end.
+// modeOf is the part of an sql_mode that changes where tokens begin and end, or what they mean.
 func modeOf(sqlMode string) (m scan.Mode) {
 	for word := range strings.SplitSeq(sqlMode, ",") {
 		switch strings.ToUpper(word) {
-		case "ANSI_QUOTES", "ANSI", "DB2", "MAXDB", "MSSQL", "ORACLE", "POSTGRESQL":
+		case "ANSI", "DB2", "MAXDB", "MSSQL", "ORACLE", "POSTGRESQL":
+			m |= scan.ANSIQuotes | scan.PipesAsConcat
+		case "ANSI_QUOTES":
 			m |= scan.ANSIQuotes
+		case "PIPES_AS_CONCAT":
+			m |= scan.PipesAsConcat
 		case "NO_BACKSLASH_ESCAPES":
 			m |= scan.NoBackslashEscapes
 		}

@@ -449,15 +449,20 @@ func (s *session) succeeded(b *backend, e *effect) {
 		p.params, p.columns = int(a.prepared.Params), int(a.prepared.Columns)
 		b.statement.put(p.key, a.prepared.ID, p.params)
 	}
-	for _, l := range a.learnt {
-		if l.name == "sql_mode" {
-			s.mode = modeOf(l.value)
-		}
-	}
+	s.learnMode()
 	if e.set != nil {
 		s.keep(b, e.set)
 	} else if a.changed && !e.accounted && !a.moved {
 		s.pin(pinState)
+	}
+}
+
+// learnMode takes what an answer said of sql_mode: how texts are read from now on.
+func (s *session) learnMode() {
+	for _, l := range s.answer.learnt {
+		if l.name == "sql_mode" {
+			s.mode = modeOf(l.value)
+		}
 	}
 }
 

@@ -21,6 +21,8 @@ type job struct {
 	needs  needs
 	cmd    wire.Command
 	format merge.Format
+	// numbered: the statement gives its AUTO_INCREMENT column its values, which says nothing to LAST_INSERT_ID().
+	numbered bool
 	// request writes what a route sends to its connection.
 	request func(b *backend, r *plan.Route) ([]byte, error)
 	// virtualID is the number a prepared statement gets with its answer.
@@ -97,6 +99,7 @@ func (s *session) perform(j *job, st *plan.Statement) error {
 
 func (s *session) spread(j *job, st *plan.Statement) error {
 	x := &s.exec
+	j.numbered = st.Numbered()
 	if r := x.Refusal; r != nil {
 		return fault(r.Code, r.State, "sidewire: %s", r.Error())
 	}
@@ -241,7 +244,7 @@ func (s *session) passed(h *hold, j *job) {
 		}
 	}
 	s.unloggedOn(h, a.gtid, j.effect.class == scan.Write && a.affected > 0)
-	if a.insertID != 0 {
+	if a.insertID != 0 && !j.numbered {
 		s.insertID = a.insertID
 		if a.generated == 0 {
 			h.b.insertID = a.insertID
@@ -349,6 +352,7 @@ func (s *session) shardedSet(v *virtual, sql string, e *effect, seq byte) error 
 	if err != nil || s.answer.err != nil {
 		return err
 	}
+	s.learnMode()
 	if h := s.holdOf(target); h != nil {
 		s.keep(h.b, set)
 	}
@@ -389,7 +393,7 @@ func (s *session) writeAll(j *job, st *plan.Statement) error {
 	if n, is := x.Key.Integer(); is && !x.Key.IsNull() {
 		ok.InsertID = uint64(n)
 	}
-	if ok.InsertID != 0 {
+	if ok.InsertID != 0 && !j.numbered {
 		s.insertID = ok.InsertID
 	}
 	s.finish()
@@ -433,7 +437,7 @@ func (s *session) writeRoutes(j *job, x *plan.Execution, mark bool) (ok wire.OK,
 				return ok, lastTry(s.broke(h, err, j, true))
 			}
 		}
-		if ok.InsertID == 0 {
+		if ok.InsertID == 0 || x.Last == i {
 			ok.InsertID = part.InsertID
 		}
 	}

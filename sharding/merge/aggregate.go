@@ -8,10 +8,11 @@ type total struct {
 	raw   bool // the bytes of a shard's value are the answer's
 	pad   []byte
 	count decimal // Avg
+	exact decimal // Avg of exact numbers: what cell.fine points at
 }
 
 func (t *total) reset(cl class) {
-	t.valid, t.class, t.raw = false, cl, false
+	t.valid, t.class, t.raw, t.fine = false, cl, false, nil
 	t.count.unscaled.SetInt64(0)
 	t.count.scale = 0
 }
@@ -115,10 +116,23 @@ func (t *total) finish(f Func, col *Column, cl class) error {
 		if err != nil || sum.approx {
 			return ErrExpr
 		}
+		t.fine = &t.exact
+		t.fine.truncated(&sum.d, &t.count, fineScale(sum.d.scale, int(col.Decimals)))
 		t.d.quotient(&sum.d, &t.count, int(col.Decimals))
 		t.class = classDecimal
 	}
 	return nil
+}
+
+// wordDigits is how many digits servers keep in one word of an exact number.
+const wordDigits = 9
+
+// fineScale is how many digits after the point servers divide to, for a quotient that has digits of them in the end: whole
+// words.
+func fineScale(dividend, digits int) int {
+	words := func(n int) int { return (n + wordDigits - 1) / wordDigits * wordDigits }
+	more := max(0, digits-dividend-(words(dividend)-dividend))
+	return words(words(dividend) + more)
 }
 
 // encodeTotal appends an aggregate's value.

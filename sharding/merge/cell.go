@@ -63,6 +63,8 @@ type cell struct {
 	d     decimal
 	b     []byte // the value's own bytes
 	w     []byte // classText: what it is compared by
+	// fine is a quotient before it was rounded to its column's digits: servers go on computing with it. Nil for all else.
+	fine *decimal
 }
 
 // decode reads a column's value. Its bytes are borrowed from the row.

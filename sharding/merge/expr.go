@@ -53,6 +53,9 @@ type number struct {
 	approx bool
 	d      decimal
 	f      float64
+	fine   *decimal // see cell.fine
+	// blurred: made of a quotient. How far servers round it before they compare it is their own affair.
+	blurred bool
 }
 
 func boolNumber(b bool) (n number) {
@@ -79,6 +82,7 @@ func cellNumber(c *cell) (n number, err error) {
 	case classDecimal:
 		n.d.unscaled.Set(&c.d.unscaled)
 		n.d.scale = c.d.scale
+		n.fine = c.fine
 	case classDouble:
 		n.approx, n.f = true, c.f
 	default:
@@ -164,6 +168,9 @@ func (e *Expr) eval(r row, consts []value.Value, scale int) (n number, err error
 }
 
 func (e *Expr) approximate(x, y *number) (n number, err error) {
+	if x.fine != nil || y.fine != nil || x.blurred || y.blurred {
+		return n, ErrExpr
+	}
 	a, b := x.float(), y.float()
 	n.valid, n.approx = true, true
 	switch e.Op {
@@ -196,6 +203,13 @@ func (n *number) float() float64 {
 
 func (e *Expr) exact(x, y *number, scale int) (n number, err error) {
 	n.valid = true
+	for _, o := range [...]*number{x, y} {
+		n.blurred = n.blurred || o.blurred || o.fine != nil
+		if o.fine != nil {
+			o.d.unscaled.Set(&o.fine.unscaled)
+			o.d.scale = o.fine.scale
+		}
+	}
 	switch e.Op {
 	case OpNeg:
 		n.d.unscaled.Neg(&x.d.unscaled)
@@ -223,6 +237,15 @@ func (e *Expr) exact(x, y *number, scale int) (n number, err error) {
 	return n, nil
 }
 
+// truncated is x / y cut off after scale digits.
+func (d *decimal) truncated(x, y *decimal, scale int) {
+	var num, den big.Int
+	num.Mul(&x.unscaled, powers[min(len(powers)-1, scale+y.scale)])
+	den.Mul(&y.unscaled, powers[x.scale])
+	d.unscaled.Quo(&num, &den)
+	d.scale = scale
+}
+
 // quotient is x / y rounded to scale digits, halves away from zero.
 func (d *decimal) quotient(x, y *decimal, scale int) {
 	var num, den, rem big.Int
@@ -240,11 +263,33 @@ func (d *decimal) quotient(x, y *decimal, scale int) {
 	d.scale = scale
 }
 
+// compareNumbers compares as every server does, or not at all: MariaDB rounds a quotient before it compares it, MySQL does not.
 func compareNumbers(x, y *number) (int, error) {
-	if x.approx || y.approx {
-		return cmp(x.float(), y.float()), nil
+	if x.blurred || y.blurred {
+		return 0, ErrExpr
 	}
-	return x.d.cmp(&y.d), nil
+	c := x.cmp(y)
+	if x.fine != nil || y.fine != nil {
+		u, v := x.unrounded(), y.unrounded()
+		if u.cmp(&v) != c {
+			return 0, ErrExpr
+		}
+	}
+	return c, nil
+}
+
+func (n *number) unrounded() number {
+	if n.fine != nil {
+		return number{valid: true, d: *n.fine}
+	}
+	return *n
+}
+
+func (n *number) cmp(o *number) int {
+	if n.approx || o.approx {
+		return cmp(n.float(), o.float())
+	}
+	return n.d.cmp(&o.d)
 }
 
 func holds(op Op, c int) bool {

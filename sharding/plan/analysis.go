@@ -19,7 +19,6 @@ type analysis struct {
 	params []int // offsets of the ? markers
 	blocks []*block
 	tables []*tableRef
-	equal  classes
 	err    *Refusal
 }
 
@@ -30,9 +29,17 @@ type block struct {
 	tables  []*tableRef
 	filters []ast.ExprNode // conjuncts every row of the block's result satisfies
 	role    blockRole
-	joins   []ast.ExprNode // conjuncts of ON, outer joins' included: they pair rows, but filter none
-	link    ast.ExprNode   // for inQuery: the left side
+	pairs   []pairing    // what joins compare, outer joins included: it pairs rows, but filters none
+	equal   classes      // columns equal in the rows of this block; set by link
+	link    ast.ExprNode // for inQuery: the left side
 	ctes    map[string]bool
+}
+
+// pairing is what one join compares. Where an outer join fills a side with NULLs, that side's tables are its own.
+type pairing struct {
+	on     []ast.ExprNode
+	using  [][2]columnKey
+	filled []*tableRef // nil: an inner join
 }
 
 type blockRole uint8
@@ -61,6 +68,14 @@ type tableRef struct {
 }
 
 func (t *tableRef) sharded() bool { return t.rule != nil && t.rule.Kind == rule.Sharded }
+
+// column returns what is known of a column, nil if nothing is.
+func (t *tableRef) column(name string) *schema.Column {
+	if t == nil {
+		return nil
+	}
+	return t.schema.Column(name)
+}
 
 func (a *analysis) refuse(r *Refusal) {
 	if a.err == nil {
@@ -104,7 +119,54 @@ func (a *analysis) enter(sel *ast.SelectStmt, parent *block, role blockRole) *bl
 			a.subqueries(b, i.Expr)
 		}
 	}
+	if parent != nil {
+		a.foreignAggregates(b)
+	}
 	return b
+}
+
+// foreignAggregates finds aggregates over columns of an outer query alone: they group that query's rows, not the block's.
+func (a *analysis) foreignAggregates(b *block) {
+	v := &aggregateArguments{}
+	b.sel.Accept(v)
+	for _, columns := range v.list {
+		foreign := len(columns) > 0
+		for _, c := range columns {
+			k, ok := a.column(c, b)
+			foreign = foreign && (ok && k.table.block != b || !ok && len(b.tables) == 0)
+		}
+		if foreign {
+			a.refuseShards("an aggregate of an outer query's columns inside a subquery")
+		}
+	}
+}
+
+// aggregateArguments collects the columns of each aggregate, not descending into subqueries.
+type aggregateArguments struct {
+	list  [][]*ast.ColumnNameExpr
+	depth int
+}
+
+func (v *aggregateArguments) Enter(n ast.Node) (ast.Node, bool) {
+	switch x := n.(type) {
+	case *ast.SubqueryExpr:
+		return n, true
+	case *ast.AggregateFuncExpr:
+		v.list = append(v.list, nil)
+		v.depth++
+	case *ast.ColumnNameExpr:
+		if v.depth > 0 {
+			v.list[len(v.list)-1] = append(v.list[len(v.list)-1], x)
+		}
+	}
+	return n, false
+}
+
+func (v *aggregateArguments) Leave(n ast.Node) (ast.Node, bool) {
+	if _, ok := n.(*ast.AggregateFuncExpr); ok {
+		v.depth--
+	}
+	return n, true
 }
 
 // result enters what may stand where a query stands: a SELECT, or a UNION of them.
@@ -202,6 +264,7 @@ func (a *analysis) from(n ast.ResultSetNode, b *block, optional, kept, inner boo
 
 func (a *analysis) join(j *ast.Join, b *block, optional, kept, inner bool) {
 	left, right := j.Tp == ast.LeftJoin, j.Tp == ast.RightJoin
+	first := len(b.tables)
 	a.from(j.Left, b, optional || right, kept || left, inner && !right)
 	if j.Right == nil {
 		return
@@ -211,24 +274,30 @@ func (a *analysis) join(j *ast.Join, b *block, optional, kept, inner bool) {
 	if j.NaturalJoin {
 		a.refuseShards("NATURAL JOIN")
 	}
+	p := pairing{}
+	switch {
+	case left:
+		p.filled = b.tables[start:]
+	case right:
+		p.filled = b.tables[first:start]
+	}
 	for _, c := range j.Using {
-		a.using(c.Name.L, b, start)
+		a.using(&p, c.Name.L, b.tables[first:], start-first)
 	}
-	if j.On == nil {
-		return
+	if j.On != nil {
+		p.on = conjuncts(j.On.Expr, nil)
+		a.subqueries(b, j.On.Expr)
+		if inner && !left && !right {
+			b.filters = append(b.filters, p.on...)
+		}
 	}
-	list := conjuncts(j.On.Expr, nil)
-	b.joins = append(b.joins, list...)
-	a.subqueries(b, j.On.Expr)
-	if inner && !left && !right {
-		b.filters = append(b.filters, list...)
-	}
+	b.pairs = append(b.pairs, p)
 }
 
-// using makes the joined column of the left and the right side equal.
-func (a *analysis) using(column string, b *block, start int) {
+// using notes that the joined column of the left side, the first tables of a join, and of the right side are equal.
+func (a *analysis) using(p *pairing, column string, tables []*tableRef, start int) {
 	var l, r *tableRef
-	for i, t := range b.tables {
+	for i, t := range tables {
 		if t.schema.Column(column) == nil && !(t.rule != nil && t.rule.Sharding(column)) {
 			continue
 		}
@@ -238,8 +307,8 @@ func (a *analysis) using(column string, b *block, start int) {
 			r = t
 		}
 	}
-	if l != nil && r != nil {
-		a.equal.join(key(l, column), key(r, column))
+	if l != nil && r != nil && a.comparable(key(l, column), key(r, column)) {
+		p.using = append(p.using, [2]columnKey{key(l, column), key(r, column)})
 	}
 }
 
@@ -343,40 +412,6 @@ type columnKey struct {
 }
 
 func key(t *tableRef, column string) columnKey { return columnKey{t, strings.ToLower(column)} }
-
-// classes are sets of columns that are equal in every row that matters.
-type classes map[columnKey]columnKey
-
-func (c classes) find(k columnKey) columnKey {
-	for {
-		p, ok := c[k]
-		if !ok || p == k {
-			return k
-		}
-		k = p
-	}
-}
-
-func (c classes) join(x, y columnKey) {
-	if x, y = c.find(x), c.find(y); x != y {
-		c[x] = y
-	}
-}
-
-// equalities joins the columns of a = b among conjuncts.
-func (a *analysis) equalities(list []ast.ExprNode, b *block) {
-	for _, e := range list {
-		x, ok := e.(*ast.BinaryOperationExpr)
-		if !ok || x.Op != opcode.EQ {
-			continue
-		}
-		l, ok1 := a.column(x.L, b)
-		r, ok2 := a.column(x.R, b)
-		if ok1 && ok2 && a.comparable(l, r) {
-			a.equal.join(l, r)
-		}
-	}
-}
 
 // comparable reports that equal values of the two columns are decided alike by a sharding algorithm: when their types are
 // known, they have to be of one class, and text exact.

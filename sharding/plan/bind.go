@@ -4,11 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/sidewire/sidewire/sharding/algorithm"
 	"github.com/sidewire/sidewire/sharding/rule"
 	"github.com/sidewire/sidewire/sharding/scan"
-	"github.com/sidewire/sidewire/sharding/schema"
 	"github.com/sidewire/sidewire/sharding/value"
 )
 
@@ -29,7 +29,7 @@ func (st *Statement) Fits(text string, vars []scan.Var) bool {
 // Bind decides one execution: its routes, or why it is refused. out is overwritten.
 func (st *Statement) Bind(in *Input, out *Execution) {
 	out.Routes, out.Merge, out.Refusal, out.Affected, out.Key = out.Routes[:0], nil, nil, Sum, value.Value{}
-	out.Local = nil
+	out.Local, out.Last = nil, 0
 	h := in.Hint
 	if h == nil {
 		h = st.Hint
@@ -39,6 +39,8 @@ func (st *Statement) Bind(in *Input, out *Execution) {
 	case st.direct(in, out, h):
 	case st.Refusal != nil:
 		out.Refusal = st.Refusal
+	case len(st.counted) > 0 && st.uncounted(in):
+		out.Refusal = unsupported("NULL or 0 for an AUTO_INCREMENT column: each data source would count on its own", "give it a value, or configure a keyGenerateStrategy")
 	case st.local != nil:
 		st.bindLocal(in, out)
 	case st.one:
@@ -265,19 +267,16 @@ func (st *Statement) bindInsert(in *Input, out *Execution, h *Hint) {
 		return
 	}
 	for i := range out.rows {
-		if n := out.rows[i].node; !routed(out.Routes, n) {
+		n := out.rows[i].node
+		if out.Last = routed(out.Routes, n); out.Last < 0 {
+			out.Last = len(out.Routes)
 			out.Routes = append(out.Routes, st.insertRoute(in, out, n))
 		}
 	}
 }
 
-func routed(routes []Route, node int) bool {
-	for i := range routes {
-		if routes[i].Node == node {
-			return true
-		}
-	}
-	return false
+func routed(routes []Route, node int) int {
+	return slices.IndexFunc(routes, func(r Route) bool { return r.Node == node })
 }
 
 // routeRow decides the node of one row.
@@ -354,39 +353,15 @@ func exact(s *rule.Strategy, vs []value.Value) (int, error) {
 	return target, err
 }
 
-// convert makes of an inserted value what the column will hold.
-func (k *insertKey) convert(v value.Value) (value.Value, *Refusal) {
-	if v.IsNull() {
-		return v, &Refusal{CodeBadNull, "23000", "sharding column " + k.column + " cannot be null", ""}
-	}
-	if k.schema == nil {
-		w, fate := convert(v, nil, k.strategy)
-		if fate != found {
-			return v, unsupported("a value of this kind for sharding column "+k.column, "give a whole number or a string")
-		}
-		return w, nil
-	}
-	switch k.schema.Class {
-	case schema.Text, schema.Binary:
-		switch v.Kind {
-		case value.String:
-			return v, nil
-		case value.Int, value.Uint, value.Decimal:
-			return value.NewString(v.Text()), nil
-		case value.Bytes:
-			return value.NewString(v.Str), nil
-		}
-	case schema.Integer:
-		if w, fate := toInteger(v); fate == found {
-			return w, nil
-		}
-	default:
-		if w, fate := convert(v, k.schema, k.strategy); fate == found {
-			return w, nil
+// uncounted reports that an AUTO_INCREMENT column would get its value from a server, or that nobody can tell.
+func (st *Statement) uncounted(in *Input) bool {
+	for i := range st.counted {
+		v, ok := st.counted[i].get(in, st.mode)
+		if n, whole := v.Integer(); !ok || v.IsNull() || !whole && v.Kind != value.Uint || n == 0 && v.Kind != value.Uint {
+			return true
 		}
 	}
-	return v, unsupported(fmt.Sprintf("value %s for sharding column %s of type %s", v.AppendLiteral(nil), k.column, k.schema.Type),
-		"give the value in the column's own type")
+	return false
 }
 
 // insertRoute builds the statement that holds one node's rows.

@@ -215,17 +215,29 @@ func (v *databaseCalls) Enter(n ast.Node) (ast.Node, bool) {
 
 func (v *databaseCalls) Leave(n ast.Node) (ast.Node, bool) { return n, true }
 
-// callAliases keeps the headings of columns that are DATABASE() alone.
-func (a *analysis) callAliases(s *ast.SelectStmt) {
+// maxAlias is how many bytes of a heading are kept: servers take an alias of 256 characters.
+const maxAlias = 256
+
+// headings keeps the headings of columns without an alias, where an edit changes their text: servers make it the heading.
+func (a *analysis) headings(s *ast.SelectStmt) {
 	c, ok := cut(a.st.source, a.mode)
 	if !ok || s.Fields == nil {
 		return
 	}
 	fields := items(a.st.source, a.mode, c.fields, 0)
 	for i, f := range s.Fields.Fields {
-		x, ok := f.Expr.(*ast.FuncCallExpr)
-		if ok && i < len(fields) && f.AsName.O == "" && (x.FnName.L == "database" || x.FnName.L == "schema") && len(x.Args) == 0 {
-			a.edit(edit{start: fields[i].end, end: fields[i].end, text: " AS " + quote(a.st.source[fields[i].start:fields[i].end])})
+		if i >= len(fields) || f.Expr == nil || f.AsName.O != "" || fields[i].end-fields[i].start > maxAlias {
+			continue
 		}
+		_, column := f.Expr.(*ast.ColumnNameExpr)
+		r, changed := fields[i], false
+		for _, e := range a.st.edits {
+			changed = changed || e.start >= r.start && e.start < r.end
+		}
+		if !changed || column {
+			continue
+		}
+		a.guard(r)
+		a.edit(edit{start: r.end, end: r.end, text: " AS " + quote(a.st.source[r.start:r.end])})
 	}
 }

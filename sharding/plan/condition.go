@@ -256,11 +256,11 @@ func (a *analysis) leaf(op conditionOp, e ast.ExprNode, b *block, g int) *condit
 	if !ok {
 		return nil
 	}
-	class := a.equal.find(k)
+	class := b.equal.find(k)
 	first := a.st.groups[g].refs[0]
 	for _, t := range a.st.groups[g].refs {
 		for _, column := range t.rule.Columns() {
-			if a.equal.find(columnKey{t, column}) != class {
+			if b.equal.find(columnKey{t, column}) != class {
 				continue
 			}
 			c := &condition{op: op, column: column, schema: t.schema.Column(column)}
@@ -315,7 +315,7 @@ func (a *analysis) columnValues(column string, list []ast.ExprNode, b *block, g 
 	first := a.st.groups[g].refs[0]
 	is := func(e ast.ExprNode) bool {
 		k, ok := a.column(e, b)
-		return ok && a.equal.find(k) == a.equal.find(columnKey{first, column})
+		return ok && b.equal.find(k) == b.equal.find(columnKey{first, column})
 	}
 	for _, e := range list {
 		c := &condition{op: condIn, column: column, schema: first.schema.Column(column)}

@@ -219,7 +219,7 @@ func convert(v value.Value, col *schema.Column, s *rule.Strategy) (value.Value, 
 	}
 	switch col.Class {
 	case schema.Integer:
-		return toInteger(v)
+		return toInteger(v, col)
 	case schema.Text, schema.Binary:
 		if v.Kind != value.String && v.Kind != value.Bytes {
 			return v, anywhere // compared as numbers: '05' and '5' both equal 5
@@ -227,7 +227,7 @@ func convert(v value.Value, col *schema.Column, s *rule.Strategy) (value.Value, 
 		if v.Kind == value.Bytes {
 			v = value.NewString(v.Str)
 		}
-		if !col.Exact() && !digitsOnly(v.Str, s) {
+		if !col.Exact() || !stored(v.Str, col) {
 			return v, anywhere
 		}
 		return v, found
@@ -237,11 +237,28 @@ func convert(v value.Value, col *schema.Column, s *rule.Strategy) (value.Value, 
 	return v, anywhere
 }
 
-// digitsOnly: a numeric algorithm reads the same number from every text that collates equal to plain digits is not
-// true of all Unicode digits, so only exact collations are trusted.
-func digitsOnly(string, *rule.Strategy) bool { return false }
+// stored reports that a column of fixed length holds the text as it is written here: filled up or without trailing spaces.
+func stored(s string, col *schema.Column) bool {
+	switch typ, width := columnType(col.Type); typ {
+	case "char":
+		return !strings.HasSuffix(s, " ")
+	case "binary":
+		return len(s) == width
+	}
+	return true
+}
 
-func toInteger(v value.Value) (value.Value, fate) {
+func toInteger(v value.Value, col *schema.Column) (value.Value, fate) {
+	w, f := integerOf(v)
+	if f == found && !year(w) {
+		if typ, _ := columnType(col.Type); typ == "year" {
+			return v, anywhere
+		}
+	}
+	return w, f
+}
+
+func integerOf(v value.Value) (value.Value, fate) {
 	switch v.Kind {
 	case value.Int, value.Uint:
 		return v, found
@@ -287,7 +304,7 @@ func convertBound(v value.Value, col *schema.Column, s *rule.Strategy) (value.Va
 	}
 	switch col.Class {
 	case schema.Integer:
-		v, f := toInteger(v)
+		v, f := toInteger(v, col)
 		return v, f == found && v.Kind == value.Int
 	case schema.Date, schema.Datetime:
 		v, f := toDatetime(v, col)

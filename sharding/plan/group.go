@@ -16,13 +16,9 @@ type group struct {
 
 // link joins sharded references into groups: they must be bound to each other, and equal in every sharding column.
 func (a *analysis) link() {
-	// Blocks come outermost first, and a block's tables are grouped before the equalities of the blocks inside it are
-	// known: those hold only inside, so they must not tie the outer tables to each other.
 	var groups []group
-	for _, b := range a.blocks {
-		a.equalities(b.filters, b)
-		a.equalities(b.joins, b)
-		a.linkIn(b)
+	for _, b := range a.blocks { // outermost first
+		a.equate(b)
 		groups = a.grouped(b, groups)
 	}
 	a.st.groups = groups
@@ -34,7 +30,7 @@ func (a *analysis) grouped(b *block, groups []group) []group {
 			continue
 		}
 		for i := range groups {
-			if a.linked(groups[i].refs, t) {
+			if b.linked(groups[i].refs, t) {
 				t.group = i
 				groups[i].refs = append(groups[i].refs, t)
 				break
@@ -56,30 +52,30 @@ func (a *analysis) linkIn(b *block) {
 	l, ok1 := a.column(b.link, b.parent)
 	r, ok2 := a.column(b.sel.Fields.Fields[0].Expr, b)
 	if ok1 && ok2 && r.table.block == b && a.comparable(l, r) {
-		a.equal.join(l, r)
+		b.equal.join(l, r)
 	}
 }
 
-func (a *analysis) linked(refs []*tableRef, t *tableRef) bool {
+func (b *block) linked(refs []*tableRef, t *tableRef) bool {
 	for _, r := range refs {
 		if r.rule != t.rule && (r.rule.Binding == 0 || r.rule.Binding != t.rule.Binding) {
 			return false
 		}
 	}
 	for _, r := range refs {
-		if a.sameColumns(r, t, &r.rule.Database, &t.rule.Database) && a.sameColumns(r, t, &r.rule.Table, &t.rule.Table) {
+		if b.sameColumns(r, t, &r.rule.Database, &t.rule.Database) && b.sameColumns(r, t, &r.rule.Table, &t.rule.Table) {
 			return true
 		}
 	}
 	return false
 }
 
-func (a *analysis) sameColumns(x, y *tableRef, s, t *rule.Strategy) bool {
+func (b *block) sameColumns(x, y *tableRef, s, t *rule.Strategy) bool {
 	if len(s.Columns) != len(t.Columns) || s.Hint != nil || t.Hint != nil {
 		return false
 	}
 	for i := range s.Columns {
-		if a.equal.find(columnKey{x, s.Columns[i]}) != a.equal.find(columnKey{y, t.Columns[i]}) {
+		if b.equal.find(columnKey{x, s.Columns[i]}) != b.equal.find(columnKey{y, t.Columns[i]}) {
 			return false
 		}
 	}
@@ -160,6 +156,9 @@ func list(names []string) string {
 // besideShards refuses tables that cannot stand beside a scattered table.
 func (a *analysis) besideShards(t *tableRef) *Refusal {
 	switch {
+	case t.rule == nil && t.kept && !t.holdsShards():
+		return unsupported(fmt.Sprintf("table %s, which every shard has whole, is kept whole by an outer join: each shard would repeat its rows without a match", t.name),
+			"use an inner join, or "+oneShardWay)
 	case t.rule == nil, t.sharded():
 		return nil
 	case t.rule.Kind == rule.Single:
@@ -197,6 +196,19 @@ func (a *analysis) innerBlock(b *block) *Refusal {
 		return unsupported("a derived table that groups, sorts or limits over several shards", oneShardWay)
 	}
 	return nil
+}
+
+// holdsShards reports that a derived table reads a sharded one.
+func (t *tableRef) holdsShards() bool {
+	if t.inner == nil {
+		return false
+	}
+	for _, x := range t.inner.tables {
+		if x.sharded() || x.holdsShards() {
+			return true
+		}
+	}
+	return false
 }
 
 func onlyTable(b *block) bool { return b != nil && len(b.tables) == 1 }

@@ -23,6 +23,13 @@ func (m *merging) grouping() *Refusal {
 			return r
 		}
 	}
+	if m.distinct != "" && m.sel.GroupBy == nil {
+		for _, f := range m.sel.Fields.Fields {
+			if !aggregates(f.Expr) { // where no shard has a row, nobody says it
+				return unsupported("a constant beside aggregates of DISTINCT values over several shards", "leave it out")
+			}
+		}
+	}
 	if r := m.having(); r != nil {
 		return r
 	}

@@ -1,7 +1,9 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pingcap/tidb/pkg/parser/ast"
@@ -84,7 +86,7 @@ func (a *analysis) insertStatement(s *ast.InsertStmt) {
 			a.refuse(unsupported("writing broadcast table "+t.rule.Name+" from a table that is not broadcast", "select the value first"))
 			return
 		}
-		if auto := autoIncrement(t.schema); auto != "" && !named(s.Columns, auto) && len(s.Columns) > 0 {
+		if auto := autoIncrement(t.schema); auto != "" && !a.counted(s, auto, columnsOf(s, t)) {
 			a.refuse(unsupported("broadcast table "+t.rule.Name+" would number its copies by AUTO_INCREMENT each on its own", "give column "+auto+" a value"))
 			return
 		}
@@ -93,21 +95,10 @@ func (a *analysis) insertStatement(s *ast.InsertStmt) {
 }
 
 func (a *analysis) insertRows(s *ast.InsertStmt, t *tableRef) {
-	columns := columnNames(s.Columns)
-	if s.Setlist {
-		columns = nil
-		for _, c := range s.Columns {
-			columns = append(columns, c.Name.L)
-		}
-	}
+	columns := columnsOf(s, t)
 	if len(columns) == 0 {
-		if t.schema == nil {
-			a.refuse(unsupported("an INSERT without column names into sharded table "+t.rule.Name, "name the columns"))
-			return
-		}
-		for _, c := range t.schema.Columns {
-			columns = append(columns, strings.ToLower(c.Name))
-		}
+		a.refuse(unsupported("an INSERT without column names into sharded table "+t.rule.Name, "name the columns"))
+		return
 	}
 	ins := &insertPlan{table: t.rule, set: s.Setlist}
 	if k := t.rule.Key; k != nil && !containsText(columns, k.Column) {
@@ -120,7 +111,7 @@ func (a *analysis) insertRows(s *ast.InsertStmt, t *tableRef) {
 	if !a.insertKeys(ins, t, columns) || !a.uniqueness(s, t) {
 		return
 	}
-	if auto := autoIncrement(t.schema); auto != "" && !containsText(columns, auto) && ins.generate == nil {
+	if auto := autoIncrement(t.schema); auto != "" && (ins.generate == nil || !strings.EqualFold(ins.generate.Column, auto)) && !a.counted(s, auto, columns) {
 		a.refuse(unsupported("AUTO_INCREMENT column "+auto+" of sharded table "+t.rule.Name+" would count on each shard on its own",
 			"give it a value, or configure a keyGenerateStrategy"))
 		return
@@ -132,6 +123,40 @@ func (a *analysis) insertRows(s *ast.InsertStmt, t *tableRef) {
 		a.insertPlaces(ins, len(s.Columns) > 0)
 		a.st.insert = ins
 	}
+}
+
+// columnsOf returns the columns that an INSERT gives values to; nil if nobody can tell.
+func columnsOf(s *ast.InsertStmt, t *tableRef) (columns []string) {
+	if len(s.Columns) > 0 || t.schema == nil {
+		return columnNames(s.Columns)
+	}
+	for _, c := range t.schema.Columns {
+		columns = append(columns, strings.ToLower(c.Name))
+	}
+	return columns
+}
+
+// counted reports that every row gives its AUTO_INCREMENT column a value. That it is not NULL or 0, which ask the server
+// for a number, is seen when the values are.
+func (a *analysis) counted(s *ast.InsertStmt, auto string, columns []string) bool {
+	at := slices.IndexFunc(columns, func(c string) bool { return strings.EqualFold(c, auto) })
+	if at < 0 {
+		return false
+	}
+	for _, row := range s.Lists {
+		if at >= len(row) {
+			continue // refused for that
+		}
+		o, ok := a.operand(row[at])
+		if f, call := row[at].(*ast.FuncCallExpr); !ok && call && f.FnName.L == "uuid_short" {
+			continue
+		}
+		if !ok {
+			return false
+		}
+		a.st.counted = append(a.st.counted, o)
+	}
+	return true
 }
 
 func containsText(list []string, s string) bool {
@@ -230,6 +255,11 @@ func (a *analysis) uniqueness(s *ast.InsertStmt, t *tableRef) bool {
 	}
 	for _, key := range t.schema.Unique {
 		for _, c := range t.rule.Columns() {
+			if col := t.schema.Column(c); containsText(key, c) && col != nil && !col.Exact() && col.Class <= schema.Binary {
+				a.refuse(unsupported(fmt.Sprintf("%s on %s: values of sharding column %s that are equal under %s may stand on different shards", what, t.rule.Name, c,
+					cmp.Or(col.Collation, col.Type)), "give the column a collation that compares exactly, or use a plain INSERT"))
+				return false
+			}
 			if !containsText(key, c) {
 				a.refuse(unsupported(fmt.Sprintf("%s on %s: unique key (%s) does not hold sharding column %s, so a duplicate may stand on another shard",
 					what, t.rule.Name, list(key), c), "add the sharding column to the key, or use a plain INSERT"))
@@ -315,8 +345,8 @@ func (a *analysis) insertSelect(s *ast.InsertStmt, t *tableRef) {
 		a.refuse(unsupported("INSERT ... SELECT with generated keys", "select the rows and insert them"))
 		return
 	}
-	if auto := autoIncrement(t.schema); auto != "" && !named(s.Columns, auto) {
-		a.refuse(unsupported("INSERT ... SELECT into a sharded table with AUTO_INCREMENT", "select the rows and insert them"))
+	if auto := autoIncrement(t.schema); auto != "" && !a.copiesNumbers(s, auto, source) {
+		a.refuse(unsupported("INSERT ... SELECT into a sharded table with AUTO_INCREMENT, which takes its values from no such column", "select the rows and insert them"))
 		return
 	}
 	if !a.uniqueness(s, t) || !a.staysPut(s, t, source) {
@@ -329,6 +359,18 @@ func (a *analysis) insertSelect(s *ast.InsertStmt, t *tableRef) {
 		a.st.groups[0].cond = a.all(source.filters, source, 0)
 	}
 	a.nameEdits(s, false)
+}
+
+// copiesNumbers reports that an AUTO_INCREMENT column takes its values from another one, which holds neither NULL nor 0.
+func (a *analysis) copiesNumbers(s *ast.InsertStmt, auto string, source *block) bool {
+	for i, c := range s.Columns {
+		if strings.EqualFold(c.Name.O, auto) && source != nil && source.sel != nil && i < len(source.sel.Fields.Fields) {
+			k, ok := a.column(source.sel.Fields.Fields[i].Expr, source)
+			col := k.table.column(k.column)
+			return ok && col != nil && col.AutoIncrement && !k.table.optional
+		}
+	}
+	return false
 }
 
 // staysPut reports that every selected row has the sharding values of the row it came from, in a table cut alike.
@@ -347,7 +389,10 @@ func (a *analysis) staysPut(s *ast.InsertStmt, t *tableRef, source *block) bool 
 			if !found || !k.table.sharded() || k.table.block != source || !a.comparable(k, columnKey{t, column}) {
 				return false
 			}
-			a.equal.join(k, columnKey{t, column})
+			if source.equal == nil {
+				source.equal = classes{}
+			}
+			source.equal[k] = columnKey{t, column}
 			ok = true
 		}
 		if !ok {

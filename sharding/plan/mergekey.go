@@ -29,11 +29,7 @@ func (m *merging) copied(r region) (string, *Refusal) {
 			return "", unsupported("a parameter inside a sorted, grouped or aggregated expression over several shards", "write the value into the statement")
 		}
 	}
-	for i, v := range m.st.vars {
-		if v.Start >= r.start && v.End <= r.end {
-			m.st.guards = append(m.st.guards, i)
-		}
-	}
+	m.guard(r)
 	var b strings.Builder
 	from := r.start
 	for _, e := range m.sorted() {
@@ -143,10 +139,11 @@ func (m *merging) key(e ast.ExprNode, r region, order bool) (merge.Key, *Refusal
 	return m.typedKey(e, text, -1), nil
 }
 
-func (m *merging) guard(r region) {
-	for i, v := range m.st.vars {
+// guard makes the literals of a part of the text shape the plan.
+func (a *analysis) guard(r region) {
+	for i, v := range a.st.vars {
 		if v.Start >= r.start && v.End <= r.end {
-			m.st.guards = append(m.st.guards, i)
+			a.st.guards = append(a.st.guards, i)
 		}
 	}
 }

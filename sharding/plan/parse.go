@@ -29,6 +29,7 @@ func parse(text string, mode scan.Mode) (stmt ast.StmtNode, err error) {
 	if nesting(text, mode) > maxNesting {
 		return nil, fmt.Errorf("the statement nests deeper than %d", maxNesting)
 	}
+	knowCollations()
 	p := parsers.Get().(*parser.Parser)
 	defer func() {
 		// A fault of the parser is that statement's fault alone; a parser that panicked is not reused.
@@ -44,6 +45,9 @@ func parse(text string, mode scan.Mode) (stmt ast.StmtNode, err error) {
 	}
 	if mode&scan.NoBackslashEscapes != 0 {
 		m |= mysql.ModeNoBackslashEscapes
+	}
+	if mode&scan.PipesAsConcat != 0 {
+		m |= mysql.ModePipesAsConcat
 	}
 	p.SetSQLMode(m)
 	stmts, _, err := p.ParseSQL(text)

@@ -42,6 +42,7 @@ type Statement struct {
 	dropsArgs bool
 	insert    *insertPlan
 	scatter   *Refusal     // why more than one shard is not possible; nil when it is
+	counted   []operand    // values of AUTO_INCREMENT columns: each has to say a number
 	singles   []rule.Table // single tables beside sharded ones
 	targets   []int        // without sharded tables: where to run
 	all       bool         // every node of the groups, whatever the conditions
@@ -53,6 +54,9 @@ type Statement struct {
 	plainWide bool
 	catalog   bool // asks information_schema
 }
+
+// Numbered reports that the statement itself gives an AUTO_INCREMENT column its values.
+func (st *Statement) Numbered() bool { return len(st.counted) > 0 }
 
 // Kind tells statements apart where their execution differs.
 type Kind uint8
@@ -90,6 +94,8 @@ type Execution struct {
 	Affected Affected
 	// Key is the first generated key of an INSERT, what LAST_INSERT_ID() must return; NULL if none.
 	Key value.Value
+	// Last is the route with the last row of an INSERT, whose number one server would tell.
+	Last int
 	// WriteOnly: a hint demands that reads go to the writer.
 	WriteOnly bool
 
@@ -147,6 +153,8 @@ const (
 	CodeNoPartition = 1526 // ER_NO_PARTITION_FOR_GIVEN_VALUE
 	CodeBadNull     = 1048 // ER_BAD_NULL_ERROR
 	CodeCount       = 1136 // ER_WRONG_VALUE_COUNT_ON_ROW
+	CodeOutOfRange  = 1264 // ER_WARN_DATA_OUT_OF_RANGE
+	CodeTooLong     = 1406 // ER_DATA_TOO_LONG
 )
 
 // unsupported refuses what several shards cannot answer like one server would.

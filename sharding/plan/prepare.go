@@ -13,7 +13,7 @@ import (
 func (p *Planner) Prepare(text string, sc *scan.Result) *Statement {
 	text = strings.Clone(text[:sc.End])
 	st := &Statement{planner: p, Class: sc.Class, mode: sc.Mode, source: text, vars: append([]scan.Var(nil), sc.Vars...)}
-	a := &analysis{Planner: p, st: st, mode: sc.Mode, params: paramOffsets(text, sc.Mode), equal: classes{}}
+	a := &analysis{Planner: p, st: st, mode: sc.Mode, params: paramOffsets(text, sc.Mode)}
 	if sc.Hint.Kind == scan.Comment {
 		var r *Refusal
 		if st.Hint, r = ParseHint(text[sc.Hint.Start:sc.Hint.End]); r != nil {

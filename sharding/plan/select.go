@@ -21,12 +21,12 @@ func (a *analysis) selectStatement(s *ast.SelectStmt) {
 	if a.st.catalog {
 		a.catalogQuery(s, b)
 		s.Accept(&databaseCalls{a})
-		a.callAliases(s)
+		a.headings(s)
 		return
 	}
 	a.place()
 	a.nameEdits(s, true)
-	a.callAliases(s)
+	a.headings(s)
 	if a.err == nil && len(a.st.groups) > 0 && a.st.scatter == nil {
 		m := &merging{analysis: a, sel: s, block: b, text: a.st.source, spec: &merge.Spec{Limit: -1}}
 		if r := m.run(); r != nil {
@@ -103,7 +103,7 @@ func (a *analysis) unionAll(s *ast.SetOprStmt) bool {
 // rowwise reports that a query's rows each come from one row of its tables, so that the union of its answers on the
 // shards is its answer on the whole.
 func rowwise(s *ast.SelectStmt) bool {
-	if s == nil || s.GroupBy != nil || s.Having != nil || s.Limit != nil || s.Distinct || len(s.WindowSpecs) > 0 || s.Fields == nil {
+	if s == nil || s.GroupBy != nil || s.Having != nil || s.Limit != nil || s.Distinct || len(s.WindowSpecs) > 0 || s.Fields == nil || sortsAggregates(s) {
 		return false
 	}
 	for _, f := range s.Fields.Fields {
@@ -112,6 +112,18 @@ func rowwise(s *ast.SelectStmt) bool {
 		}
 	}
 	return true
+}
+
+// sortsAggregates reports that ORDER BY holds an aggregate, which alone makes one group of all rows.
+func sortsAggregates(s *ast.SelectStmt) bool {
+	if s.OrderBy != nil {
+		for _, i := range s.OrderBy.Items {
+			if aggregates(i.Expr) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // aggregates reports that an expression holds an aggregate or window function of its own query.
@@ -240,6 +252,10 @@ func (v *session) Enter(n ast.Node) (ast.Node, bool) {
 		}
 	case *ast.FuncCallExpr:
 		switch x.FnName.L {
+		case "rand":
+			if len(x.Args) > 0 {
+				v.name = "RAND() with a seed"
+			}
 		case "last_insert_id", "found_rows", "row_count", "connection_id", "get_lock", "release_lock", "is_free_lock",
 			"is_used_lock", "release_all_locks", "nextval", "lastval", "setval":
 			v.name = strings.ToUpper(x.FnName.O) + "()"
@@ -253,7 +269,7 @@ func (v *session) Leave(n ast.Node) (ast.Node, bool) { return n, true }
 // shape chooses between passing rows on, grouping them and making them distinct.
 func (m *merging) shape() *Refusal {
 	s := m.sel
-	grouped := s.GroupBy != nil
+	grouped := s.GroupBy != nil || sortsAggregates(s) || s.Having != nil && aggregates(s.Having.Expr)
 	for _, f := range s.Fields.Fields {
 		grouped = grouped || aggregates(f.Expr)
 	}
@@ -262,6 +278,13 @@ func (m *merging) shape() *Refusal {
 	}
 	if s.GroupBy != nil && s.GroupBy.Rollup {
 		return unsupported("WITH ROLLUP over several shards", oneShardWay)
+	}
+	if s.GroupBy != nil {
+		for _, i := range s.GroupBy.Items {
+			if !i.NullOrder {
+				return unsupported("GROUP BY with ASC or DESC over several shards", "use ORDER BY")
+			}
+		}
 	}
 	switch {
 	case grouped && s.Distinct:
@@ -297,7 +320,7 @@ func (m *merging) wholeGroups() bool {
 
 func (m *merging) groupedBy(ref *tableRef, column string) bool {
 	for _, i := range m.sel.GroupBy.Items {
-		if k, ok := m.column(i.Expr, m.block); ok && m.equal.find(k) == m.equal.find(columnKey{ref, column}) {
+		if k, ok := m.column(i.Expr, m.block); ok && m.block.equal.find(k) == m.block.equal.find(columnKey{ref, column}) {
 			return true
 		}
 	}

@@ -18,32 +18,30 @@ func (a *analysis) updateStatement(s *ast.UpdateStmt) {
 	a.from(s.TableRefs.TableRefs, b, false, false, true)
 	b.filters = conjuncts(s.Where, b.filters)
 	a.subqueries(b, s.Where)
+	var changed []*tableRef
 	for _, x := range s.List {
 		a.subqueries(b, x.Expr)
-		a.assignment(x, b)
+		changed = append(changed, a.assignment(x, b))
 	}
-	a.modify(s, b, s.Order != nil, s.Limit != nil, true)
+	a.modify(s, changed, s.Limit != nil, true)
 }
 
-// assignment refuses to move rows between shards and to change copies of a broadcast table one by one.
-func (a *analysis) assignment(x *ast.Assignment, b *block) {
+// assignment returns the table that an assignment changes, and refuses to move rows between shards.
+func (a *analysis) assignment(x *ast.Assignment, b *block) *tableRef {
 	t, _ := resolve(x.Column, b)
 	if t == nil || t.rule == nil {
 		for _, t := range b.tables {
 			if t.rule != nil && t.rule.Kind != rule.Single && (len(b.tables) > 1) {
 				a.refuse(unsupported("cannot tell which table column "+x.Column.Name.O+" belongs to", "write table."+x.Column.Name.O))
-				return
 			}
 		}
-		return
+		return t
 	}
 	if t.sharded() && t.rule.Sharding(x.Column.Name.L) {
 		a.refuse(unsupported("changing sharding column "+x.Column.Name.O+" of "+t.rule.Name+" would move the row to another shard",
 			"delete the row and insert it again"))
 	}
-	if t.rule.Kind == rule.Broadcast && a.anySharded() {
-		a.refuse(unsupported("an UPDATE of broadcast table "+t.rule.Name+" joined with sharded tables would change each copy differently", ""))
-	}
+	return t
 }
 
 func (a *analysis) anySharded() bool {
@@ -65,26 +63,30 @@ func (a *analysis) deleteStatement(s *ast.DeleteStmt) {
 	a.from(s.TableRefs.TableRefs, b, false, false, true)
 	b.filters = conjuncts(s.Where, b.filters)
 	a.subqueries(b, s.Where)
+	changed := b.tables
 	if s.IsMultiTable {
+		changed = nil
 		for _, n := range s.Tables.Tables {
-			a.deleted(n, b)
+			for _, t := range b.tables {
+				if strings.EqualFold(t.name, n.Name.O) {
+					changed = append(changed, t)
+				}
+			}
 		}
 	}
-	a.modify(s, b, s.Order != nil, s.Limit != nil, s.IsMultiTable)
+	a.modify(s, changed, s.Limit != nil, s.IsMultiTable)
 }
 
-func (a *analysis) deleted(n *ast.TableName, b *block) {
-	for _, t := range b.tables {
-		if strings.EqualFold(t.name, n.Name.O) && t.rule != nil && t.rule.Kind == rule.Broadcast && a.anySharded() {
-			a.refuse(unsupported("a DELETE from broadcast table "+t.rule.Name+" joined with sharded tables would change each copy differently", ""))
-		}
-	}
-}
-
-// modify places an UPDATE or DELETE.
-func (a *analysis) modify(stmt ast.StmtNode, b *block, order, limit, aliases bool) {
+// modify places an UPDATE or DELETE of some tables.
+func (a *analysis) modify(stmt ast.StmtNode, changed []*tableRef, limit, aliases bool) {
 	if limit {
 		a.refuseShards("LIMIT in an UPDATE or DELETE")
+	}
+	for _, t := range changed {
+		if t != nil && t.rule != nil && t.rule.Kind == rule.Broadcast && !a.onlyBroadcast() {
+			a.refuse(unsupported("changing broadcast table "+t.rule.Name+" by tables that are not broadcast would change each copy differently",
+				"select the values first"))
+		}
 	}
 	a.place()
 	a.nameEdits(stmt, aliases)

@@ -1,12 +1,13 @@
 package scan
 
-// Mode holds the parts of sql_mode and of the client character set that change where tokens begin and end.
+// Mode holds the parts of sql_mode and of the client character set that change where tokens begin and end, or what they mean.
 type Mode uint8
 
 // Modes.
 const (
 	ANSIQuotes         Mode = 1 << iota // "x" is an identifier
 	NoBackslashEscapes                  // a backslash in a string is itself
+	PipesAsConcat                       // || joins texts
 )
 
 // Kind is the kind of a token.
