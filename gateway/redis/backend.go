@@ -36,6 +36,7 @@ type backend struct {
 
 	holder    *session // who leases it
 	dedicated bool
+	id        int64 // the server's number for it; 0: not known, or not asked
 	dirty     bool  // its state on the server is not what its pool promises
 	raw       bool  // MONITOR: whatever comes goes to the holder
 	streaming bool  // the head's reply is going out in pieces
@@ -299,6 +300,10 @@ var errUnasked = fmt.Errorf("upstream sent a reply that nothing asked for")
 
 // push handles a frame out of band: only a connection of one's own may bring any.
 func (b *backend) push(f []byte) {
+	if t := b.pool.view.key.tracker; t != nil && invalidates(f) {
+		t.invalidated(f)
+		return
+	}
 	s := b.holder
 	if s == nil || s.closed {
 		return // shared connections ask for nothing that pushes
@@ -307,6 +312,12 @@ func (b *backend) push(f []byte) {
 		return
 	}
 	s.pushOut(f)
+}
+
+// invalidates tells whether a push is CLIENT TRACKING's.
+func invalidates(f []byte) bool {
+	word, _ := element(f)
+	return string(word) == "invalidate"
 }
 
 // ended is told that the connection is gone.
@@ -367,6 +378,9 @@ func (b *backend) lose(err error) {
 	b.resend(again, text, err)
 	if holder != nil && !holder.closed {
 		holder.bereaved(b, err)
+	}
+	if t := b.pool.view.key.tracker; t != nil && was == ready {
+		t.lost()
 	}
 	b.wake(err)
 }

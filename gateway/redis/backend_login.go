@@ -65,11 +65,19 @@ type login struct {
 	user, pass string
 	db         int
 	resp3      bool
-	readOnly   bool // a cluster's replica is told that reads are meant for it
+	readOnly   bool     // a cluster's replica is told that reads are meant for it
+	tracking   *tracker // nil: nothing is
+	identify   bool     // the server is asked for the connection's ID
 }
 
-// do logs in, all questions at once. It returns the server's version if it was told.
-func (a login) do(l *link) (version string, err error) {
+// told is what a server said at a login, as far as it was asked.
+type told struct {
+	version string
+	id      int64 // the connection's
+}
+
+// do logs in, all questions at once.
+func (a login) do(l *link) (t told, err error) {
 	var out []byte
 	var steps []func(f []byte) error
 	must := func(what string) func([]byte) error {
@@ -91,7 +99,7 @@ func (a login) do(l *link) (version string, err error) {
 	if a.resp3 {
 		out = redis.AppendCommand(out, "HELLO", "3")
 		steps = append(steps, func(f []byte) error {
-			version = field(f, "version")
+			t.version = field(f, "version")
 			return must("HELLO")(f)
 		})
 	}
@@ -103,22 +111,38 @@ func (a login) do(l *link) (version string, err error) {
 		out = redis.AppendCommand(out, "READONLY")
 		steps = append(steps, must("READONLY"))
 	}
+	if a.identify {
+		out = redis.AppendCommand(out, "CLIENT", "ID")
+		steps = append(steps, func(f []byte) error {
+			t.id, _ = integer(f) // who may not ask cannot be unblocked
+			return nil
+		})
+	}
+	if a.tracking != nil {
+		out = redis.AppendCommand(out, append([]string{"CLIENT", "TRACKING", "ON"}, a.tracking.options...)...)
+		steps = append(steps, must("CLIENT TRACKING"))
+	}
 	if len(steps) == 0 {
-		return "", nil
+		return t, nil
 	}
 	if err := l.send(out); err != nil {
-		return "", fmt.Errorf("logging in: %w", err)
+		return t, fmt.Errorf("logging in: %w", err)
 	}
 	for _, step := range steps {
 		f, err := l.next()
 		if err != nil {
-			return "", fmt.Errorf("logging in: %w", err)
+			return t, fmt.Errorf("logging in: %w", err)
 		}
 		if err := step(f); err != nil {
-			return "", err
+			return t, err
 		}
 	}
-	return version, nil
+	for a.tracking != nil && len(l.in) > 0 { // changes of before the client was told that it hears of them
+		if _, err := l.next(); err != nil {
+			return t, fmt.Errorf("logging in: %w", err)
+		}
+	}
+	return t, nil
 }
 
 // field returns the value of a flat map's key.

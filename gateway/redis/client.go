@@ -3,6 +3,7 @@ package redis
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/sidewire/sidewire/protocols/redis"
@@ -45,7 +46,7 @@ func (s *session) client(c *redis.Command) bool {
 	if !several {
 		return s.stateful(c)
 	}
-	return s.clientSeveral(sub)
+	return s.clientSeveral(c, sub)
 }
 
 // clientReply serves CLIENT REPLY: the replies are left out here. On a shared connection the server must never hear of it.
@@ -72,7 +73,7 @@ func (s *session) clientReply() bool {
 }
 
 // clientSeveral serves what remains of CLIENT over several servers, about the clients of this listener.
-func (s *session) clientSeveral(sub string) bool {
+func (s *session) clientSeveral(c *redis.Command, sub string) bool {
 	r := &s.request
 	switch sub {
 	case "id":
@@ -81,14 +82,27 @@ func (s *session) clientSeveral(sub string) bool {
 		return s.reply(func(b []byte) []byte { return redis.AppendBulk(b, s.describe()+"\n") })
 	case "list":
 		return s.reply(func(b []byte) []byte { return redis.AppendBulk(b, s.list()) })
+	case "tracking":
+		return s.clientTracking()
+	case "caching":
+		return s.clientCaching()
+	case "trackinginfo":
+		return s.trackingInfo()
 	case "getredir":
+		if s.view.key.tracker != nil {
+			return s.answer(":0\r\n")
+		}
 		return s.answer(":-1\r\n")
 	case "no-evict", "no-touch":
 		return s.answer("+OK\r\n")
 	case "kill":
 		return s.kill()
-	case "unpause":
-		return s.answer("+OK\r\n")
+	case "unblock":
+		return s.unblock(c)
+	case "pause", "unpause":
+		if s.view.upstream.mode != modeRouted {
+			return s.pauseAll(c)
+		}
 	}
 	if cl := redis.Lookup([]byte("client")); cl.Subcommand(r.Arg(1)) == nil {
 		return s.refuse("ERR unknown subcommand '" + clipped(r.Arg(1), 128) + "'. Try CLIENT HELP.")
@@ -169,4 +183,43 @@ func (s *session) kill() bool {
 		o.end()
 	}
 	return true
+}
+
+// unblock serves CLIENT UNBLOCK over several servers: the client is one of this listener, and the server it waits at is told.
+func (s *session) unblock(c *redis.Command) bool {
+	r := &s.request
+	if n := r.Len(); n != 3 && n != 4 {
+		return s.refuse("ERR wrong number of arguments for 'client|unblock' command")
+	}
+	how := "TIMEOUT"
+	if r.Len() == 4 {
+		if how = strings.ToUpper(clipped(r.Arg(3), 16)); how != "TIMEOUT" && how != "ERROR" {
+			return s.refuse("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
+		}
+	}
+	id, ok := redis.ParseInt(r.Arg(2))
+	if !ok {
+		return s.refuse("ERR value is not an integer or out of range")
+	}
+	o := s.engine.sessions[id]
+	if o == nil || o.gate != s.gate || !o.blocked() {
+		return s.answer(":0\r\n")
+	}
+	b, err := o.lease.pool.conn(s.id)
+	if err != nil {
+		return s.refuse(noHost + o.lease.pool.node.address + " " + err.Error())
+	}
+	p := s.op(c, 1, joinOK)
+	q := b.send(redis.AppendCommand(nil, "CLIENT", "UNBLOCK", strconv.FormatInt(o.lease.id, 10), how))
+	q.op, q.command = p, c.ID
+	return true
+}
+
+// blocked tells whether the session waits in a blocking command at a server that has been told of it.
+func (s *session) blocked() bool {
+	b := s.lease
+	if b == nil || b.id == 0 || b.pending.len() == 0 {
+		return false
+	}
+	return blocks[min(b.pending.at(b.pending.len()-1).command, redis.Count)]
 }

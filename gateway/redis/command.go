@@ -84,6 +84,7 @@ func init() {
 		"config|resetstat", "config|rewrite", "acl|setuser", "acl|deluser", "acl|save")
 	set(&sharded, (*session).killers, "script|kill", "function|kill")
 	fillPaused()
+	fillHeld()
 	fillRewritten()
 }
 
@@ -126,16 +127,34 @@ func (s *session) command() bool {
 	}
 	c := redis.Lookup(s.request.Arg(0))
 	if s.ordinary && c != nil {
-		if h := s.view.upstream.handlers[c.ID]; h != nil {
-			return h(s, c)
-		}
-		return s.keyed(c)
+		return s.dispatch(c)
 	}
 	return s.special(c)
 }
 
+// dispatch serves a command as the upstream's table says.
+func (s *session) dispatch(c *redis.Command) bool {
+	if h := s.view.upstream.handlers[c.ID]; h != nil {
+		return h(s, c)
+	}
+	return s.keyed(c)
+}
+
 // special serves commands of sessions in a state, and those that no table knows.
 func (s *session) special(c *redis.Command) bool {
+	t := s.view.key.tracker
+	if t == nil || t.caching == nil {
+		return s.serve(c)
+	}
+	was := &t.caching[0]
+	done := s.serve(c)
+	if done && s.multi == nil && t.caching != nil && was == &t.caching[0] {
+		t.caching = nil // it held for one command, or one transaction
+	}
+	return done
+}
+
+func (s *session) serve(c *redis.Command) bool {
 	switch {
 	case !s.admitted:
 		if c != nil && (c.Has(redis.NoAuth) || c.Name == "quit") {
@@ -161,10 +180,7 @@ func (s *session) special(c *redis.Command) bool {
 	case c == nil:
 		return s.unknown()
 	}
-	if h := s.view.upstream.handlers[c.ID]; h != nil {
-		return h(s, c)
-	}
-	return s.keyed(c)
+	return s.dispatch(c)
 }
 
 // unknown serves a command that the table does not know: a module's, or a newer server's. One server can judge for itself; over several

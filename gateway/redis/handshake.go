@@ -134,6 +134,9 @@ func (r *refusal) Error() string { return r.text }
 // whatever command comes next.
 func (s *session) move(key viewKey, then func(), ok func([]byte) []byte) bool {
 	u := s.view.upstream
+	if key.tracker != nil && key != s.view.key {
+		return s.refuse("ERR this is not possible over several servers while CLIENT TRACKING is on")
+	}
 	fresh := u.views[key] == nil
 	v := u.view(key)
 	finish := func(err error) {
@@ -291,6 +294,7 @@ func (s *session) reset(*redis.Command) bool {
 		s.lease = nil
 		b.discard("RESET")
 	}
+	s.untrack()
 	s.track, s.multi, s.mute, s.name = tracking{}, nil, muteOff, ""
 	u := s.view.upstream
 	s.admitted, s.user, s.pass, s.db, s.resp3 = !s.gate.locked(), "", "", u.db, false

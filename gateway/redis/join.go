@@ -152,6 +152,7 @@ func (s *session) multiShard(c *redis.Command) bool {
 			o.part(i, appendCannot(nil, "", err))
 			continue
 		}
+		s.preface(b)
 		p := b.expect()
 		out := redis.AppendHeader(b.begin(), redis.TypeArray, 1+g.count*step)
 		out = append(out, r.RawArg(0)...)

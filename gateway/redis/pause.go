@@ -11,6 +11,95 @@ import (
 // long, as each would have had without a proxy.
 var paused [redis.Count]action
 
+// heldWrites and heldAll serve an upstream of several servers that have been told to CLIENT PAUSE: what they would not serve now waits here, so
+// that it stops nobody on the shared connections.
+var heldWrites, heldAll [redis.Count]action
+
+// mayWrite tells whether CLIENT PAUSE WRITE holds a command up.
+func mayWrite(c *redis.Command) bool { return c.Flags&(redis.Write|redis.MayReplicate) != 0 }
+
+func fillHeld() {
+	hold := func(c *redis.Command) {
+		heldAll[c.ID], heldWrites[c.ID] = (*session).inHold, sharded[c.ID]
+		if mayWrite(c) {
+			heldWrites[c.ID] = (*session).inHold
+		}
+	}
+	all := redis.Commands()
+	for i := range all {
+		hold(&all[i])
+		for j := range all[i].Sub {
+			if hold(&all[i].Sub[j]); mayWrite(&all[i].Sub[j]) {
+				heldWrites[all[i].ID] = (*session).inHold // its subcommands are told apart too late for this
+			}
+		}
+	}
+	for _, name := range []string{"client", "auth", "hello", "quit", "reset"} {
+		id := redis.Lookup([]byte(name)).ID
+		heldAll[id], heldWrites[id] = sharded[id], sharded[id]
+	}
+}
+
+// pauseAll serves CLIENT PAUSE and UNPAUSE over several servers: all of them are told, and what they would hold up waits here.
+func (s *session) pauseAll(c *redis.Command) bool {
+	r, u := &s.request, s.view.upstream
+	writes := false
+	switch {
+	case redis.EqualFold(r.Arg(1), "unpause"):
+		u.pausedUntil = 0
+	case r.Len() == 4 && redis.EqualFold(r.Arg(3), "write"):
+		writes = true
+	case r.Len() == 4 && redis.EqualFold(r.Arg(3), "all"), r.Len() == 3:
+	case r.Len() == 4:
+		return s.refuse("ERR CLIENT PAUSE mode must be WRITE or ALL")
+	default:
+		return s.refuse("ERR wrong number of arguments for 'client|pause' command")
+	}
+	if r.Len() > 2 {
+		ms, ok := redis.ParseInt(r.Arg(2))
+		if !ok || ms < 0 {
+			return s.refuse("ERR timeout is not an integer or out of range")
+		}
+		pausing := u.engine.clock < u.pausedUntil
+		d := time.Duration(min(ms, int64(maxPause/time.Millisecond))) * time.Millisecond
+		u.pausedWrites = writes && (!pausing || u.pausedWrites) // the longer time and the stricter mode hold
+		u.pausedUntil = max(u.pausedUntil, u.engine.clock+int64(d))
+		u.engine.sleep(d, u.goOn)
+	}
+	u.serve(u.mode)
+	if s.broadcast(c, r.Raw(), joinOK); u.pausedUntil == 0 {
+		u.goOn()
+	}
+	return true
+}
+
+// goOn lets those go on whom a pause has held up, if it is over.
+func (u *upstream) goOn() {
+	if u.engine.clock < u.pausedUntil {
+		return
+	}
+	u.serve(u.mode)
+	held := u.held
+	u.held = nil
+	for _, s := range held {
+		if !s.closed {
+			s.proceed()
+		}
+	}
+}
+
+// inHold keeps a session waiting until the pause is over.
+func (s *session) inHold(c *redis.Command) bool {
+	u := s.view.upstream
+	if u.engine.clock >= u.pausedUntil {
+		u.serve(u.mode)
+		return s.dispatch(c)
+	}
+	u.held = append(u.held, s)
+	s.wait()
+	return false
+}
+
 // fillPaused is called when single is complete.
 func fillPaused() {
 	for id, h := range single {
@@ -26,12 +115,19 @@ func fillPaused() {
 
 // serve chooses how commands are served.
 func (u *upstream) serve(m mode) {
-	u.mode, u.handlers = m, &sharded
-	if m == modeSingle {
+	u.mode = m
+	pausing := u.engine.clock < u.pausedUntil
+	switch {
+	case m == modeSingle && pausing:
+		u.handlers = &paused
+	case m == modeSingle:
 		u.handlers = &single
-		if u.engine.clock < u.pausedUntil {
-			u.handlers = &paused
-		}
+	case pausing && u.pausedWrites:
+		u.handlers = &heldWrites
+	case pausing:
+		u.handlers = &heldAll
+	default:
+		u.handlers = &sharded
 	}
 }
 
@@ -59,10 +155,7 @@ const maxPause = 24 * time.Hour
 func (s *session) inPause(c *redis.Command) bool {
 	if u := s.view.upstream; u.engine.clock >= u.pausedUntil {
 		u.serve(modeSingle)
-		if h := u.handlers[c.ID]; h != nil {
-			return h(s, c)
-		}
-		return s.keyed(c)
+		return s.dispatch(c)
 	}
 	return s.blocking(c)
 }

@@ -14,6 +14,7 @@ type viewKey struct {
 	db         int
 	resp3      bool
 	user, pass string
+	tracker    *tracker // a session that shares with nobody; see there
 }
 
 // view is an upstream as sessions of one identity see it: a pool for every node.

@@ -77,6 +77,7 @@ func (u *upstream) redirected(b *backend, p *pending, f []byte) bool {
 		u.retries++
 		u.engine.arm()
 	}
+	b.pool.view.key.tracker.reread()
 	p.owner().hold() // what the client says next about the same key must not overtake
 	return true
 }
@@ -347,6 +348,7 @@ func (o *op) repeat() bool {
 		}
 		o.hops++
 		o.restart(to)
+		v.key.tracker.reread()
 		s.hold()
 		return true
 	}

@@ -289,13 +289,13 @@ func gone(err error) error {
 // dial opens a backend's connection on a goroutine of its own, and brings it into the loop.
 func (r *room) dial(b *backend) {
 	u, key, n := b.pool.view.upstream, b.pool.view.key, b.pool.node
-	account := login{user: key.user, pass: key.pass, db: key.db, resp3: key.resp3, readOnly: n.replica && u.mode == modeSlots}
+	account := login{user: key.user, pass: key.pass, db: key.db, resp3: key.resp3, readOnly: n.replica && u.mode == modeSlots, tracking: key.tracker, identify: b.dedicated && u.mode != modeSingle}
 	if account.user == "" && account.pass == "" {
 		account.user, account.pass = u.user, u.pass
 	}
 	a := u.attachment
 	go func() {
-		conn, session, version, err := a.open(a.ctx, n.address, account)
+		conn, session, said, err := a.open(a.ctx, n.address, account)
 		ok := r.loop.Post(func() {
 			r.engine.clock = r.loop.Now().UnixNano()
 			if err != nil {
@@ -306,8 +306,8 @@ func (r *room) dial(b *backend) {
 				conn.Close()
 				return
 			}
-			if version != "" {
-				n.version = version
+			if b.id = said.id; said.version != "" {
+				n.version = said.version
 			}
 			s, err := r.loop.Add(conn, session, &upstreamOwner{r, b}, true)
 			if err != nil {
@@ -329,12 +329,12 @@ func (a *attachment) ask(address string, account login) (net.Conn, *socket.TLS, 
 }
 
 // open dials an address and logs in.
-func (a *attachment) open(ctx context.Context, address string, account login) (net.Conn, *socket.TLS, string, error) {
+func (a *attachment) open(ctx context.Context, address string, account login) (net.Conn, *socket.TLS, told, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.cluster.Config().ConnectTimeout.Std())
 	defer cancel()
 	conn, err := a.cluster.DialPlainAddress(ctx, address)
 	if err != nil {
-		return nil, nil, "", err
+		return nil, nil, told{}, err
 	}
 	l := &link{conn: conn}
 	if t := a.cluster.Config().TLS; t != nil {
@@ -344,26 +344,26 @@ func (a *attachment) open(ctx context.Context, address string, account login) (n
 		}
 		if err != nil {
 			conn.Close()
-			return nil, nil, "", err
+			return nil, nil, told{}, err
 		}
 	}
 	deadline, _ := ctx.Deadline()
 	conn.SetDeadline(deadline)
-	version, err := account.do(l)
+	said, err := account.do(l)
 	if err == nil && len(l.in) > 0 {
 		err = errUnasked
 	}
 	if err != nil {
 		conn.Close()
-		return nil, nil, "", err
+		return nil, nil, told{}, err
 	}
 	conn.SetDeadline(time.Time{})
-	if e := a.cluster.Endpoint(address); e != nil && version == "" {
+	if e := a.cluster.Endpoint(address); e != nil && said.version == "" {
 		if st := e.State(); st != nil {
-			version = st.Version
+			said.version = st.Version
 		}
 	}
-	return conn, l.tls, version, nil
+	return conn, l.tls, said, nil
 }
 
 // handler is Redis on one listener.

@@ -35,7 +35,8 @@ type upstream struct {
 	known       map[string]*node // by address, those that only redirections named included
 	views       map[viewKey]*view
 	unknown     int        // nodes that only redirections named
-	pausedUntil int64      // CLIENT PAUSE holds the one server's clients until then
+	pausedUntil int64      // CLIENT PAUSE holds the servers' clients until then
+	held        []*session // whom it keeps waiting here
 	ask         bool       // who holds what is asked of the servers or their sentinels
 	asked       bool       // an answer to the first question is in, good or bad
 	waiting     []*session // until it is
@@ -64,6 +65,8 @@ type upstream struct {
 	slow         int64 // commands at least so slow are kept for the operator
 	connections  int
 	maxDedicated int
+	trackers     int  // sessions with views of their own
+	pausedWrites bool // only commands that may write are held
 	split        bool // multi-key commands may be split among shards
 }
 
@@ -185,6 +188,9 @@ func (v *view) rebuild() {
 			p.retire("server has left")
 		}
 	}
+	if t := v.key.tracker; t != nil && t.bcast && t.standby {
+		v.upstream.engine.sleep(0, t.cover)
+	}
 }
 
 // locate returns the index of the node that holds a key, or -1 while nobody is known to hold its slot.
@@ -230,6 +236,10 @@ const (
 // follow takes a session to its listener's upstream if that is another one now, when nothing is under way on the old one.
 func (s *session) follow() bool {
 	if s.inFlight() > 0 {
+		return false
+	}
+	if s.view.key.tracker != nil {
+		s.end() // nobody would tell it of changes any more
 		return false
 	}
 	s.view = s.gate.upstream.view(s.view.key)
@@ -308,6 +318,7 @@ func (s *session) forward(node int, c *redis.Command) bool {
 		text = s.text(c)
 		s.mirrorOne(c, text)
 	}
+	s.preface(b)
 	p := b.send(text)
 	p.session, p.seq = s, seq
 	if c != nil {

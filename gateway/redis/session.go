@@ -99,7 +99,7 @@ func (s *session) setView(v *view) {
 
 // settle works out whether the fast path serves.
 func (s *session) settle() {
-	s.ordinary = s.admitted && s.lease == nil && s.multi == nil && s.mute == muteOff && !s.closing && s.gate.rules == nil
+	s.ordinary = s.admitted && s.lease == nil && s.multi == nil && s.mute == muteOff && !s.closing && s.gate.rules == nil && s.view.key.tracker == nil
 }
 
 // push takes the next slot.
@@ -169,19 +169,9 @@ func (s *session) advance() {
 		s.wire.Write(s.track.pushes)
 		s.track.pushes = nil
 	}
-	for s.head != s.tail {
-		sl := s.slot(s.head)
-		if !sl.ready {
-			break
-		}
-		if !sl.muted {
-			s.wire.Write(sl.reply)
-		}
-		s.measure(len(sl.reply))
-		s.kept -= len(sl.reply)
-		s.engine.give(sl.reply)
-		*sl = slot{}
-		s.head++
+	s.drain()
+	if t := s.view.key.tracker; t != nil && t.late != nil {
+		t.catchUp()
 	}
 	if s.parked != nil {
 		s.unpark()
@@ -197,6 +187,24 @@ func (s *session) advance() {
 	}
 	if s.head == s.tail {
 		s.idle()
+	}
+}
+
+// drain lets the replies out that have been waiting for those before them.
+func (s *session) drain() {
+	for s.head != s.tail {
+		sl := s.slot(s.head)
+		if !sl.ready {
+			break
+		}
+		if !sl.muted {
+			s.wire.Write(sl.reply)
+		}
+		s.measure(len(sl.reply))
+		s.kept -= len(sl.reply)
+		s.engine.give(sl.reply)
+		*sl = slot{}
+		s.head++
 	}
 }
 
@@ -424,6 +432,7 @@ func (s *session) drop() {
 			*sl = slot{}
 		}
 	}
+	s.untrack()
 	delete(s.engine.sessions, s.id)
 	s.gate.left(s)
 }

@@ -16,6 +16,7 @@ type transaction struct {
 	key    []byte // the first key
 	epoch  uint64 // the upstream's, when the first key came
 	broken bool
+	writes bool // CLIENT PAUSE WRITE holds it up
 }
 
 const noTransaction = -1
@@ -124,6 +125,7 @@ func (s *session) collect(c *redis.Command) bool {
 	}
 	m.text = append(m.text, s.text(c)...)
 	m.queued++
+	m.writes = m.writes || mayWrite(c)
 	return s.answer("+QUEUED\r\n")
 }
 
@@ -146,6 +148,9 @@ const (
 
 // exec sends the transaction.
 func (s *session) exec(c *redis.Command) bool {
+	if u := s.view.upstream; u.engine.clock < u.pausedUntil && u.mode != modeSingle && (s.multi.writes || !u.pausedWrites) {
+		return s.inHold(c)
+	}
 	if s.inFlight() > 0 || !s.adopt() {
 		return s.hold() // a watched key's connection is another one than the commands before have used
 	}
@@ -194,6 +199,7 @@ func (s *session) exec(c *redis.Command) bool {
 	o := s.op(c, m.queued+2, joinExec)
 	o.text = append(append(append([]byte(nil), execFirst...), m.text...), execLast...)
 	o.watched = watched
+	s.preface(b)
 	o.send(b)
 	if t := s.view.upstream.routes; t != nil && t.mirrors && m.key != nil {
 		s.mirrorAll(m.key, o.text, m.queued+2)

@@ -316,8 +316,11 @@ func (l *upLink) execute(args []string, out []byte) []byte {
 		}
 		return out
 	case "client":
-		if args[1] == "PAUSE" || args[1] == "UNPAUSE" {
+		switch args[1] {
+		case "PAUSE", "UNPAUSE", "CACHING":
 			return append(out, "+OK\r\n"...)
+		case "UNBLOCK":
+			return append(out, ":1\r\n"...)
 		}
 		if len(args) == 2 {
 			return redis.AppendBulk(out, l.name)
