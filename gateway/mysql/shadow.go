@@ -19,7 +19,7 @@ import (
 
 // Bounds of what waits for a shadow's planner: statements, and the bytes of one. What does not fit is counted, not waited for.
 const (
-	shadowQueue = 4096
+	shadowQueue = 512
 	shadowText  = 64 << 10
 	shadowStale = time.Minute // how old what is known of the tables may be
 )
@@ -49,7 +49,7 @@ type shadowed struct {
 type shadow struct {
 	// Fixed at creation.
 	host    *handler
-	queue   chan shadowed
+	queue   chan *shadowed
 	planned map[report.Fate]*telemetry.Counter
 	dropped *telemetry.Counter
 
@@ -65,7 +65,7 @@ type shadow struct {
 
 func newShadow(m *handler) *shadow {
 	r := m.host.Metrics()
-	d := &shadow{host: m, queue: make(chan shadowed, shadowQueue), planned: map[report.Fate]*telemetry.Counter{},
+	d := &shadow{host: m, queue: make(chan *shadowed, shadowQueue), planned: map[report.Fate]*telemetry.Counter{},
 		dropped: r.Counter("sidewire_mysql_shadow_dropped_total", "Statements that were not planned beside, because too many waited or they were too long.", "listener", m.name)}
 	for _, f := range []report.Fate{report.Keyed, report.Scattered, report.Copied, report.Unsharded, report.Refused} {
 		d.planned[f] = r.Counter("sidewire_mysql_shadow_statements_total", "Statements by what the shadow database would do with them.", "listener", m.name, "fate", f.String())
@@ -85,7 +85,7 @@ func (d *shadow) run() {
 	}
 }
 
-func (d *shadow) plan(x shadowed) {
+func (d *shadow) plan(x *shadowed) {
 	d.refresh()
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -179,7 +179,7 @@ func (s *session) shadow(sql string, args []wire.Param) {
 		d.dropped.Inc()
 		return
 	}
-	x := shadowed{sql: strings.Clone(sql), mode: s.mode}
+	x := &shadowed{sql: strings.Clone(sql), mode: s.mode}
 	for i := range args {
 		v := argument(&args[i])
 		v.Str = strings.Clone(v.Str)
