@@ -155,11 +155,10 @@ func (s *session) query(raw, body []byte, seq byte) error {
 			s.attributes = attributes
 		}
 	}
-	if own := s.ownNumber(sql); own != "" {
+	e := &s.effect
+	if own := s.analyseOwn(sql, e); own != "" {
 		sql, raw = own, nil
 	}
-	e := &s.effect
-	s.analyse(sql, e)
 	if s.stepping && (e.loadLocal || e.unread) {
 		return errStraight
 	}

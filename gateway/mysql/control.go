@@ -149,12 +149,23 @@ func literal(name, value string) string {
 	return "'" + r.Replace(value) + "'"
 }
 
+// analyseOwn is analyse for a text that may ask for CONNECTION_ID(). It returns the text to run in its place, if any, and e
+// is about that.
+func (s *session) analyseOwn(sql string, e *effect) string {
+	if s.analyse(sql, e); !e.numbered {
+		return ""
+	}
+	own := s.ownNumber(sql)
+	if own != "" {
+		*e = effect{}
+		s.analyse(own, e)
+	}
+	return own
+}
+
 // ownNumber puts the session's number, which KILL takes, in the place of CONNECTION_ID(), which a server would answer
 // with the number of a connection that many sessions share. It returns an empty text when there is nothing to replace.
 func (s *session) ownNumber(sql string) string {
-	if !containsFold(sql, "connection_id") {
-		return ""
-	}
 	var out strings.Builder
 	l := scan.Lexer{Text: sql, Mode: s.mode}
 	from, item := 0, false // item: the token before begins a column of a SELECT

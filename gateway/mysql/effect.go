@@ -28,6 +28,7 @@ type effect struct {
 	diagnoses bool     // asks for warnings and errors of the statement before
 	counts    bool     // asks for FOUND_ROWS() or ROW_COUNT() of the statement before
 	insertID  bool     // asks for LAST_INSERT_ID()
+	numbered  bool     // asks for CONNECTION_ID()
 	loadLocal bool
 	unread    bool // it could not be read to its end
 	kills     bool
@@ -155,7 +156,8 @@ func (e *effect) flags(sql string, r *scan.Result) {
 	e.insertID = e.insertID || f&scan.LastInsertID != 0 || f&scan.UsesSysVar != 0 && containsFold(sql, "insert_id") || f&scan.UsesSysVar != 0 && containsFold(sql, "identity")
 	e.loadLocal = e.loadLocal || f&scan.LoadLocal != 0
 	e.counts = e.counts || f&scan.FoundRows != 0 && containsFold(strings.ReplaceAll(strings.ToLower(sql), "sql_calc_found_rows", ""), "found_rows") ||
-		r.Verb == scan.Select && containsFold(sql, "row_count")
+		f&scan.RowCount != 0 && r.Verb == scan.Select
+	e.numbered = e.numbered || f&scan.ConnectionID != 0
 	if f&scan.UsesSysVar != 0 && (containsFold(sql, "warning_count") || containsFold(sql, "error_count")) {
 		e.diagnoses = true
 	}

@@ -153,11 +153,10 @@ func (s *session) prepare(raw, body []byte, seq byte) error {
 		return fault(codeTooManyPrepared, stateSyntax, "Can't create more than max_prepared_stmt_count statements (current value: %d)", maxPrepared)
 	}
 	sql := string(body[1:])
-	if own := s.ownNumber(sql); own != "" {
+	var e effect
+	if own := s.analyseOwn(sql, &e); own != "" {
 		sql, raw, body = own, nil, append([]byte{body[0]}, own...)
 	}
-	var e effect
-	s.analyse(sql, &e)
 	v, err := s.sharding()
 	if err != nil {
 		return err

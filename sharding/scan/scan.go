@@ -35,6 +35,8 @@ const (
 	UsesSysVar                     // @@x occurs
 	FoundRows                      // FOUND_ROWS() or SQL_CALC_FOUND_ROWS
 	LastInsertID                   // LAST_INSERT_ID()
+	RowCount                       // ROW_COUNT()
+	ConnectionID                   // CONNECTION_ID()
 	AdvisoryLock                   // GET_LOCK and its family
 	Temporary                      // CREATE or DROP TEMPORARY
 	Versioned                      // an executable comment /*! ... */ occurs

@@ -20,6 +20,8 @@ func TestClasses(t *testing.T) {
 		{"select get_lock('a', 1)", Write, Select, AdvisoryLock},
 		{"select @a := 1", Write, Select, UsesUserVar | SetsUserVar},
 		{"select last_insert_id(), found_rows()", Read, Select, LastInsertID | FoundRows},
+		{"select Row_Count (), connection_id(/**/), row_count, 'connection_id()'", Read, Select, RowCount | ConnectionID},
+		{"select row_count from connection_id", Read, Select, 0},
 		{"with c as (select 1) select * from c", Read, With, 0},
 		{"select f(1)", Write, Select, Routine},
 		{"select a from t where `my f` (a) in (1)", Write, Select, Routine},

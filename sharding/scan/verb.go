@@ -205,6 +205,10 @@ func (s *scanner) function(name string) {
 		if EqualFold(name, "get_lock") {
 			s.Flags |= AdvisoryLock
 		}
+	case 9:
+		if EqualFold(name, "row_count") {
+			s.Flags |= RowCount
+		}
 	case 10:
 		if EqualFold(name, "found_rows") {
 			s.Flags |= FoundRows
@@ -212,6 +216,10 @@ func (s *scanner) function(name string) {
 	case 12:
 		if EqualFold(name, "release_lock") || EqualFold(name, "is_free_lock") || EqualFold(name, "is_used_lock") {
 			s.Flags |= AdvisoryLock
+		}
+	case 13:
+		if EqualFold(name, "connection_id") {
+			s.Flags |= ConnectionID
 		}
 	case 14:
 		if EqualFold(name, "last_insert_id") {
