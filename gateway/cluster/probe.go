@@ -61,7 +61,7 @@ func (c *Cluster) keepProbing(e *Endpoint, ec config.Endpoint) {
 // sameQuestion tells whether two configurations differ at most in what no probe looks at.
 func sameQuestion(a, b *config.Cluster) bool {
 	x, y := *a, *b
-	x.Endpoints, x.Limits, x.Origin, x.Hash = y.Endpoints, y.Limits, y.Origin, y.Hash
+	x.Endpoints, x.Limits, x.Pool, x.Origin, x.Hash = y.Endpoints, y.Limits, y.Pool, y.Origin, y.Hash
 	return reflect.DeepEqual(x, y)
 }
 

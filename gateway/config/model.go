@@ -163,6 +163,7 @@ type Cluster struct {
 	Health         Health     `yaml:"health"`
 	Ejection       Ejection   `yaml:"ejection"`
 	Limits         Breaker    `yaml:"limits"`
+	Pool           Pool       `yaml:"pool"`
 	KeepAlive      KeepAlive  `yaml:"keepalive"`
 	Proxy          string     `yaml:"proxy_protocol" enum:"v1|v2" doc:"Begin connections with a PROXY header that names the client; connections that serve many clients say LOCAL."`
 	TLS            *ClientTLS `yaml:"tls" doc:"Speak TLS towards the endpoints."`
@@ -208,6 +209,13 @@ type Breaker struct {
 	Pending     int  `yaml:"pending" min:"0" doc:"What waits for a connection: statements (MySQL), commands (Redis), clients (TCP, Kafka). 0: no limit." default:"0"`
 	Requests    int  `yaml:"requests" min:"0" doc:"Statements (MySQL) or commands (Redis) under way, blocking ones among them. What a transaction that has begun still needs is counted and never refused. 0: no limit." default:"0"`
 	Retries     *int `yaml:"retries" min:"0" doc:"Statements or commands that are being repeated because the first attempt certainly did nothing. 0: nothing is repeated; left out: no limit."`
+}
+
+// Pool configures the connections that a protocol keeps open for whoever comes next.
+type Pool struct {
+	Lifetime    Duration `yaml:"lifetime" doc:"Replace a connection that is older, once nothing of its present work is left, with up to a tenth of jitter; 0: never."`
+	IdleTimeout Duration `yaml:"idle_timeout" doc:"Close a connection on which nothing was asked for so long; 0: never."`
+	Min         int      `yaml:"min" min:"0" doc:"Shared connections to each endpoint that are open before anybody asks, and stay; at most what the protocol shares." default:"0"`
 }
 
 // KeepAlive configures TCP keep-alive towards endpoints.

@@ -49,6 +49,14 @@ func (p Path) Field(name string) Path {
 // Index is the path of an element of the list at p.
 func (p Path) Index(i int) Path { return p + Path(fmt.Sprintf("[%d]", i)) }
 
+// Beside is the path of a field beside the one at p.
+func (p Path) Beside(name string) Path {
+	if i := strings.LastIndexByte(string(p), '.'); i >= 0 {
+		return p[:i].Field(name)
+	}
+	return Path(name)
+}
+
 // Problem is a problem at p.
 func (p Path) Problem(format string, args ...any) Problem {
 	return Problem{Path: p, Message: fmt.Sprintf(format, args...)}

@@ -39,6 +39,10 @@ func (protocol) Meaningless() map[string]string {
 	return map[string]string{
 		"limits.requests": "a Fetch waits at its broker for long; limit connections, or clients by quotas",
 		"limits.retries":  "sidewire repeats no request; clients do",
+
+		"pool.lifetime":     "a connection is its client's, there is no pool",
+		"pool.idle_timeout": "a connection is its client's, there is no pool; brokers end idle ones (connections.max.idle.ms)",
+		"pool.min":          "a connection is its client's, there is no pool",
 	}
 }
 

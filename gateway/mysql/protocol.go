@@ -161,6 +161,15 @@ func (b *ListenerBlock) checkUsers(m *config.Model, at config.Path) []config.Pro
 	return problems
 }
 
+// Meaningless are settings that MySQL has in its own block, or not at all.
+func (protocol) Meaningless() map[string]string {
+	return map[string]string{
+		"pool.lifetime":     "mysql.pool.lifetime says it",
+		"pool.idle_timeout": "mysql.pool.idle_timeout says it",
+		"pool.min":          "connections have the capabilities and the character set of the clients they are opened for",
+	}
+}
+
 func (protocol) CheckCluster(*config.Model, *config.Cluster, config.Path) []config.Problem {
 	return nil
 }

@@ -43,6 +43,9 @@ type backend struct {
 	detached  bool  // shared no more: it ends when what is under way on it is answered
 	passed    int   // bytes of the head's reply that are out
 	heard     int64 // when the last of them came
+	opened    int64 // when it was connected
+	asked     int64 // when it was used last
+	early     float64
 	waiters   []func(err error)
 }
 
@@ -94,6 +97,7 @@ func (b *backend) connected(w wire) {
 		return
 	}
 	b.state = ready
+	b.opened, b.asked, b.early = b.engine.clock, b.engine.clock, b.engine.rnd.Float64()/10
 	b.pool.node.upstream.queued -= b.pending.len()
 	b.wire = w
 	w.Retain()
@@ -183,7 +187,7 @@ func (b *backend) receive(buf []byte) int {
 	if b.pending.len() == 0 {
 		b.wire.Forget(b.wire.Offset())
 		if b.detached {
-			b.discard("its large reply is out")
+			b.discard("what it was left to is answered")
 		} else if !b.dedicated && b.pool.closed() {
 			b.discard("server has left") // what was under way when it left is answered now
 		}

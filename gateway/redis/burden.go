@@ -61,6 +61,7 @@ func (b *burden) tell(c *cluster.Cluster) {
 func (b *backend) owe() *pending {
 	u := b.pool.node.upstream
 	u.underWay++
+	b.asked = b.engine.clock
 	if b.wire == nil {
 		u.queued++
 	}

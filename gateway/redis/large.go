@@ -153,23 +153,12 @@ func (b *backend) uploadMoved(p *pending, slot int, n *node, ask bool) {
 	p.session.deliver(p.seq, []byte("-TRYAGAIN the key's slot has moved while a large command was on its way; it was not executed\r\n"))
 }
 
-// detach leaves a shared connection to the large reply that comes on it: what is asked from now on goes down another. Clients with commands
-// behind the reply wait for those, so that none of their commands overtakes another.
+// detach leaves a shared connection to the large reply that comes on it.
 func (b *backend) detach() {
 	if b.dedicated || b.detached || b.pending.len() == 0 {
 		return
 	}
-	b.detached = true
-	for i := range b.pool.shared {
-		if b.pool.shared[i] == b {
-			b.pool.shared[i] = nil
-		}
-	}
-	for i := range b.pending.len() {
-		if s := b.pending.at(i).owner(); s != nil && !s.closed {
-			s.hold()
-		}
-	}
+	b.unshare()
 	u := b.pool.node.upstream
 	p := b.pending.at(0)
 	if key := keyOf(b.text(p).bytes()); key != nil && p.flags&readOnly != 0 {

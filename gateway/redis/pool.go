@@ -173,7 +173,7 @@ func (p *pool) giveBack(b *backend) {
 	if b.state == dead {
 		return
 	}
-	if b.dirty || b.state != ready || len(p.idle) >= keptIdle || b.pending.len() > 0 || p.closed() {
+	if b.dirty || b.state != ready || len(p.idle) >= keptIdle || b.pending.len() > 0 || p.closed() || b.old() {
 		b.discard("released")
 		return
 	}

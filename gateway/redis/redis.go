@@ -150,6 +150,9 @@ func (*protocol) CheckCluster(_ *config.Model, c *config.Cluster, at config.Path
 	if b.Hashing != "" && b.Hashing != "slots" && b.Hashing != "sentinel" && b.Read != "primary" {
 		problems = append(problems, at.Field("read").Problem("a hashed pool has no replicas to read from"))
 	}
+	if c.Pool.Min > b.Connections {
+		problems = append(problems, at.Beside("pool").Field("min").Problem("%d is more than the connections that are shared (redis.connections: %d)", c.Pool.Min, b.Connections))
+	}
 	if b.User != "" && b.Password.IsZero() {
 		problems = append(problems, at.Field("user").Problem("needs a password"))
 	}

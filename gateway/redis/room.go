@@ -109,8 +109,10 @@ func (r *room) attach(c *cluster.Cluster, conf *config.Cluster) (*attachment, er
 	return a, nil
 }
 
-// follow tells the engine when an endpoint's health or role changes.
+// follow tells the engine when an endpoint's health or role changes, and when to look at its connections' age.
 func (a *attachment) follow() {
+	sweeps := time.NewTicker(sweepEvery)
+	defer sweeps.Stop()
 	for {
 		changed := a.cluster.Changed()
 		a.room.loop.Post(func() {
@@ -122,10 +124,21 @@ func (a *attachment) follow() {
 				a.room.host.Log().Error("placing keys", "cluster", a.cluster.Name(), "error", err)
 			}
 		})
-		select {
-		case <-changed:
-		case <-a.ctx.Done():
-			return
+		for due := false; !due; {
+			select {
+			case <-sweeps.C:
+				if a.cluster.Config().Pool == (config.Pool{}) {
+					continue
+				}
+				a.room.loop.Post(func() {
+					a.room.engine.clock = a.room.loop.Now().UnixNano()
+					a.up.sweep()
+				})
+			case <-changed:
+				due = true
+			case <-a.ctx.Done():
+				return
+			}
 		}
 	}
 }
@@ -144,6 +157,8 @@ func (a *attachment) configure(c *config.Cluster) error {
 	u.large = int(b.Large)
 	u.timeout, u.stuck = int64(b.Timeout.Std()), 2*int64(b.Timeout.Std())
 	u.limit(&c.Limits)
+	u.keep(&c.Pool)
+	defer u.sweep() // what is to be there is opened at once
 	u.db, u.user, u.pass = b.Database, b.User, b.Password.Value()
 	u.maxDedicated, u.split = b.Dedicated, b.CrossShard == "split"
 	if u.connections != b.Connections {

@@ -51,6 +51,7 @@ type upstream struct {
 	all, home int
 	meter     *meter
 	burden
+	keeping
 	reporting  func(n *node, err error)
 	nearby     func(address string) bool // whether a server is in this process's zone; nil: nobody knows
 	attachment *attachment               // nil in tests

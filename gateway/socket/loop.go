@@ -229,7 +229,15 @@ func (l *Loop) Add(conn net.Conn, session *TLS, owner Owner, upstream bool) (*St
 	if upstream {
 		s.class = 0
 	}
+	// Whoever counts connections counts this one until the stream ends, not only until its descriptor is taken over.
+	counted, _ := conn.(*Conn)
+	if counted != nil {
+		s.counted = counted.onClose.Swap(nil)
+	}
 	if err := l.wait.add(l, s, conn); err != nil {
+		if counted != nil {
+			counted.onClose.Store(s.counted)
+		}
 		conn.Close()
 		return nil, fmt.Errorf("adding connection to event loop: %w", err)
 	}

@@ -37,6 +37,7 @@ type Stream struct {
 	pending   error // ends the stream once in is consumed
 	highWater int
 	onClose   func()
+	counted   *func() // the connection's own OnClose
 
 	port port // the platform's side
 }
@@ -162,6 +163,9 @@ func (s *Stream) Close() {
 	s.loop.wait.remove(s)
 	// The buffers go to the collector: an owner that closes its stream inside Receive is still looking at one.
 	s.in, s.out, s.wire = nil, nil, nil
+	if s.counted != nil {
+		(*s.counted)()
+	}
 	if s.onClose != nil {
 		s.onClose()
 	}

@@ -294,6 +294,36 @@ func TestLoopEndAfterLastBytes(t *testing.T) {
 }
 
 // A panic ends its own stream only.
+// A connection is counted until its stream ends, whoever has its descriptor by then.
+func TestLoopKeepsConnectionsCounted(t *testing.T) {
+	l := newLoop(t)
+	for name, wrap := range map[string]func(net.Conn) net.Conn{
+		"descriptor": func(c net.Conn) net.Conn { return c },
+		"none":       func(c net.Conn) net.Conn { return struct{ net.Conn }{c} },
+	} {
+		near, far := sockets(t)
+		defer far.Close()
+		conn := Wrap(wrap(near))
+		var open atomic.Int32
+		open.Store(1)
+		conn.OnClose(func() { open.Add(-1) })
+		s := add(t, l, conn, nil, echo())
+		if n := open.Load(); n != 1 {
+			t.Errorf("%s: %d are counted while the stream is open", name, n)
+		}
+		done := make(chan struct{})
+		l.Post(func() {
+			s.Close()
+			s.Close()
+			close(done)
+		})
+		<-done
+		if n := open.Load(); n != 0 {
+			t.Errorf("%s: %d are counted behind its end", name, n)
+		}
+	}
+}
+
 func TestLoopPanicEndsOneStream(t *testing.T) {
 	l := newLoop(t)
 	near, far := sockets(t)

@@ -87,6 +87,10 @@ func (protocol) Meaningless() map[string]string {
 	return map[string]string{
 		"limits.requests": "its connections are not looked into; limit connections",
 		"limits.retries":  "a connection is tried once",
+
+		"pool.lifetime":     "a connection is its client's, there is no pool",
+		"pool.idle_timeout": "a connection is its client's, there is no pool; the listener has an idle_timeout",
+		"pool.min":          "a connection is its client's, there is no pool",
 	}
 }
 

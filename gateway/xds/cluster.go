@@ -346,7 +346,7 @@ func (r *clusterReading) options(c *clusterv3.Cluster) error {
 }
 
 // clusterFields are the fields of a cluster that are mappings and no protocol's block.
-var clusterFields = map[string]bool{"tls": true, "health": true, "ejection": true, "limits": true, "keepalive": true}
+var clusterFields = map[string]bool{"tls": true, "health": true, "ejection": true, "limits": true, "pool": true, "keepalive": true}
 
 func (r *clusterReading) redisOptions(config *anypb.Any) error {
 	var o redisv3.RedisProtocolOptions
