@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -59,9 +58,7 @@ func run(ctx context.Context, s *settings) error {
 	g.ServeAdmin(gateway.Identity{Version: version, CommandLine: map[string]any{"config_path": s.config}}, stop)
 	g.Override(s.override)
 	if problems := g.LoadFile(s.config); len(problems) > 0 {
-		for _, p := range problems {
-			fmt.Fprintln(os.Stderr, p)
-		}
+		printProblems(os.Stderr, s.config, problems)
 		g.Close(expired())
 		return failure{exitFailed}
 	}
