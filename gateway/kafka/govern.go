@@ -3,6 +3,8 @@ package kafka
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -155,13 +157,24 @@ func (l *law) Txn(name string) (string, bool) {
 }
 
 // Shared is true without a virtual cluster: then there is one tenant, and rules over APIs decide.
-func (l *law) Shared() bool {
-	if l.block.Virtual != nil {
-		l.refuse(kafka.ErrCodeClusterAuthorization)
-		return false
+func (l *law) Shared() bool { return l.block.Virtual == nil }
+
+func (l *law) Beginning(k kafka.NameKind, name string) (string, bool) {
+	mapped, ok := l.block.Virtual.beginning(k, name)
+	if !ok {
+		return l.refuse(kafka.ErrCodeInvalidRequest)
 	}
-	return true
+	return mapped, true
 }
+
+func (l *law) Cursor(name string) (string, bool) {
+	if v := l.block.Virtual; v != nil && name == "" {
+		name, _ = v.next("")
+	}
+	return l.block.Virtual.up(kindTopic, name), true
+}
+
+func (l *law) Message(text string) string { return text }
 
 func (l *law) TopicPattern(re string) string { return l.block.Virtual.pattern(re) }
 func (l *law) TxnPattern(re string) string   { return l.block.Virtual.pattern(re) }
@@ -180,8 +193,17 @@ func (s sight) TopicID(id [16]byte) bool {
 	_, ok = s.block.Virtual.down(kindTopic, real)
 	return ok
 }
-func (s sight) Group(real string) (string, bool) { return s.block.Virtual.down(kindGroup, real) }
-func (s sight) Txn(real string) (string, bool)   { return s.block.Virtual.down(kindTxn, real) }
+func (s sight) Beginning(_ kafka.NameKind, real string) (string, bool) {
+	if s.Shared() {
+		return real, true
+	}
+	return strings.CutPrefix(real, s.block.Virtual.Prefix)
+}
+func (s sight) Cursor(real string) (string, bool) { return s.block.Virtual.next(real) }
+func (s sight) Message(text string) string        { return s.block.Virtual.message(text) }
+func (s sight) TopicPattern(re string) string     { return s.block.Virtual.shownPattern(re) }
+func (s sight) Group(real string) (string, bool)  { return s.block.Virtual.down(kindGroup, real) }
+func (s sight) Txn(real string) (string, bool)    { return s.block.Virtual.down(kindTxn, real) }
 
 // userName is who the client proved to be; both goroutines ask.
 func (s *session) userName() string {
@@ -254,10 +276,12 @@ func (s *session) govern(h *kafka.RequestHeader, e kafka.Inflight) (done bool, e
 	switch ok, err := kafka.MapRequest(req, l); {
 	case !block.allowedAPI(user, e.Key):
 		code = kafka.ErrCodeClusterAuthorization
-	case err != nil && block.Virtual != nil, block.Virtual != nil && !s.mapped(e.Key):
-		return true, fmt.Errorf("a %s v%d request: it is not served by a virtual cluster", kafka.Name(e.Key), e.Version)
+	case err != nil && block.Virtual != nil:
+		code = kafka.ErrCodeClusterAuthorization // it is about what is everybody's
 	case err == nil && !ok:
-		code = l.code
+		if code = l.code; code == 0 {
+			code = kafka.ErrCodeClusterAuthorization
+		}
 	case s.view.base != 0 && !kafka.MapNodes(req, s.view.real):
 		code = kafka.ErrCodeInvalidRequest
 	}
@@ -327,11 +351,6 @@ func governsNames(b *ListenerBlock) bool {
 	return b.minds(kindTopic) || b.minds(kindGroup) || b.minds(kindTxn)
 }
 
-// mapped says whether a virtual cluster serves an API.
-func (s *session) mapped(key int16) bool {
-	return kafka.HasNames(key) && key != kafka.DescribeTopicParts
-}
-
 // wait holds a request up on purpose.
 func (s *session) wait(d time.Duration) error {
 	if d <= 0 {
@@ -383,7 +402,7 @@ func (s *session) forward(req kmsg.Request, e kafka.Inflight, block *ListenerBlo
 			e.Flags |= kafka.FlagListing
 		}
 	}
-	if block.Virtual != nil || len(block.Rules) > 0 && e.Key == kafka.Metadata {
+	if block.Virtual != nil || len(block.Rules) > 0 && lists(e.Key) {
 		e.Flags |= kafka.FlagNames
 	}
 	out := setLength(req.AppendTo(append([]byte(nil), header...)))
@@ -423,13 +442,11 @@ func (s *session) show(e *kafka.Inflight, out, body []byte) ([]byte, error) {
 			return nil, err
 		}
 	}
-	if m, ok := resp.(*kmsg.MetadataResponse); ok {
-		if s.counted {
-			s.door.topics.learn(m) // as clients call them
-		}
-		if len(block.Rules) > 0 {
-			l.restrict(m, e.Flags&kafka.FlagListing != 0)
-		}
+	if m, ok := resp.(*kmsg.MetadataResponse); ok && s.counted {
+		s.door.topics.learn(m) // as clients call them
+	}
+	if len(block.Rules) > 0 {
+		l.restrict(resp, e.Flags&kafka.FlagListing != 0)
 	}
 	kafka.HideBrokers(resp, &s.view)
 	if e.Part != nil { // last: it may be repeated in later answers and is read only
@@ -438,19 +455,43 @@ func (s *session) show(e *kafka.Inflight, out, body []byte) ([]byte, error) {
 	return resp.AppendTo(out), nil
 }
 
-// restrict takes topics that rules deny out of metadata: out of a listing altogether, with an error where the client asked
-// for the topic by name.
-func (l *law) restrict(m *kmsg.MetadataResponse, listing bool) {
-	kept := m.Topics[:0]
-	for _, t := range m.Topics {
-		if t.Topic == nil || l.block.allowedName(l.user, kafka.Metadata, kindTopic, *t.Topic) {
-			kept = append(kept, t)
-			continue
+// lists says whether a response lists names that the request did not tell.
+func lists(key int16) bool {
+	return key == kafka.Metadata || key == kafka.DescribeTopicParts || key == kafka.ListGroups || key == kafka.ListTransactions || key == kafka.ListConfigResources
+}
+
+// restrict takes what rules deny out of lists: out of a listing altogether, with an error where the client asked for the topic by
+// name.
+func (l *law) restrict(resp kmsg.Response, listing bool) {
+	allowed := func(k kind, name string) bool { return l.block.allowedName(l.user, l.key, k, name) }
+	switch r := resp.(type) {
+	case *kmsg.MetadataResponse:
+		kept := r.Topics[:0]
+		for _, t := range r.Topics {
+			denied := t.Topic != nil && !allowed(kindTopic, *t.Topic)
+			if denied && !listing {
+				t.ErrorCode, t.Partitions, t.TopicID = kafka.ErrCodeTopicAuthorization, nil, [16]byte{}
+			}
+			if !denied || !listing {
+				kept = append(kept, t)
+			}
 		}
-		if !listing {
-			t.ErrorCode, t.Partitions, t.TopicID = kafka.ErrCodeTopicAuthorization, nil, [16]byte{}
-			kept = append(kept, t)
-		}
+		r.Topics = kept
+	case *kmsg.DescribeTopicPartitionsResponse:
+		r.Topics = slices.DeleteFunc(r.Topics, func(t kmsg.DescribeTopicPartitionsResponseTopic) bool {
+			return t.Topic != nil && !allowed(kindTopic, *t.Topic)
+		})
+	case *kmsg.ListGroupsResponse:
+		r.Groups = slices.DeleteFunc(r.Groups, func(g kmsg.ListGroupsResponseGroup) bool { return !allowed(kindGroup, g.Group) })
+	case *kmsg.ListTransactionsResponse:
+		r.TransactionStates = slices.DeleteFunc(r.TransactionStates, func(s kmsg.ListTransactionsResponseTransactionState) bool {
+			return !allowed(kindTxn, s.TransactionalID)
+		})
+	case *kmsg.ListConfigResourcesResponse:
+		kinds := map[kmsg.ConfigResourceType]kind{kmsg.ConfigResourceTypeTopic: kindTopic, kmsg.ConfigResourceTypeGroupConfig: kindGroup}
+		r.ConfigResources = slices.DeleteFunc(r.ConfigResources, func(x kmsg.ListConfigResourcesResponseConfigResource) bool {
+			k, ok := kinds[kmsg.ConfigResourceType(x.Type)]
+			return ok && !allowed(k, x.Name)
+		})
 	}
-	m.Topics = kept
 }

@@ -2,8 +2,6 @@ package kafka
 
 import (
 	"path"
-	"regexp"
-	"regexp/syntax"
 	"slices"
 	"strings"
 	"time"
@@ -20,12 +18,6 @@ type Rule struct {
 	Topics []string `yaml:"topics" doc:"Patterns of topics. A rule without topics, groups and transactional_ids decides over the API as a whole."`
 	Groups []string `yaml:"groups" doc:"Patterns of consumer groups."`
 	TxnIDs []string `yaml:"transactional_ids" doc:"Patterns of transactional ids."`
-}
-
-// Virtual makes a listener show a part of the cluster as if it were a cluster of its own.
-type Virtual struct {
-	Prefix  string            `yaml:"prefix" doc:"Put before every topic, group and transactional id that clients name; what does not begin with it is not to be seen."`
-	Aliases map[string]string `yaml:"aliases" doc:"Topics by the name that clients use and the name they have in the cluster, beside the prefix."`
 }
 
 // Fault answers requests with an error, or late, on purpose.
@@ -121,12 +113,12 @@ func (b *ListenerBlock) governed() bool {
 }
 
 // kind is what a name names.
-type kind int
+type kind = kafka.NameKind
 
 const (
-	kindTopic kind = iota
-	kindGroup
-	kindTxn
+	kindTopic = kafka.NameTopic
+	kindGroup = kafka.NameGroup
+	kindTxn   = kafka.NameTxn
 )
 
 // minds says whether something decides over names of a kind.
@@ -188,99 +180,6 @@ func (b *ListenerBlock) allowedName(user string, key int16, k kind, name string)
 		}
 	}
 	return true
-}
-
-// up is what the cluster calls a topic, group or transactional id that a client names; down is the reverse.
-func (v *Virtual) up(k kind, name string) string {
-	if v == nil {
-		return name
-	}
-	if real, ok := v.Aliases[name]; ok && k == kindTopic {
-		return real
-	}
-	return v.Prefix + name
-}
-
-func (v *Virtual) down(k kind, real string) (string, bool) {
-	if v == nil {
-		return real, true
-	}
-	if k == kindTopic {
-		for name, r := range v.Aliases {
-			if r == real {
-				return name, true
-			}
-		}
-	}
-	name, ok := strings.CutPrefix(real, v.Prefix)
-	if _, shadowed := v.Aliases[name]; shadowed && k == kindTopic {
-		return "", false // the alias has the name
-	}
-	return name, ok
-}
-
-// pattern keeps a client's regular expression inside the prefix. Brokers match a name as a whole, so ^ holds where a name
-// begins; behind the prefix it never would. What does not parse goes on for the broker to refuse.
-func (v *Virtual) pattern(re string) string {
-	if v == nil {
-		return re
-	}
-	if parsed, err := syntax.Parse(re, syntax.Perl); err == nil {
-		re = atBegin(parsed).String()
-	}
-	return "^" + regexp.QuoteMeta(v.Prefix) + "(?:" + re + ")"
-}
-
-// atBegin is re without assertions of the text's begin, as it matches where the text begins.
-func atBegin(re *syntax.Regexp) *syntax.Regexp {
-	if !asserts(re) {
-		return re
-	}
-	switch re.Op {
-	case syntax.OpBeginText, syntax.OpBeginLine:
-		return &syntax.Regexp{Op: syntax.OpEmptyMatch}
-	case syntax.OpAlternate, syntax.OpCapture, syntax.OpQuest:
-		out := *re
-		out.Sub = make([]*syntax.Regexp, len(re.Sub))
-		for i, sub := range re.Sub {
-			out.Sub[i] = atBegin(sub)
-		}
-		return &out
-	case syntax.OpConcat:
-		rest := &syntax.Regexp{Op: syntax.OpConcat, Flags: re.Flags, Sub: re.Sub[1:]}
-		if len(re.Sub) == 1 {
-			return atBegin(re.Sub[0])
-		}
-		whole := &syntax.Regexp{Op: syntax.OpConcat, Flags: re.Flags, Sub: []*syntax.Regexp{atBegin(re.Sub[0]), later(rest)}}
-		if !asserts(rest) || !nullable(re.Sub[0]) {
-			return whole
-		}
-		// What stands before may match nothing, and then the rest is at the begin: .*^x is x, not .*x.
-		return &syntax.Regexp{Op: syntax.OpAlternate, Flags: re.Flags, Sub: []*syntax.Regexp{whole, atBegin(rest)}}
-	}
-	return later(re)
-}
-
-// later is re where the text's begin has gone by: what asserts it never matches.
-func later(re *syntax.Regexp) *syntax.Regexp {
-	if re.Op == syntax.OpBeginText || re.Op == syntax.OpBeginLine {
-		return &syntax.Regexp{Op: syntax.OpNoMatch}
-	}
-	out := *re
-	out.Sub = make([]*syntax.Regexp, len(re.Sub))
-	for i, sub := range re.Sub {
-		out.Sub[i] = later(sub)
-	}
-	return &out
-}
-
-func asserts(re *syntax.Regexp) bool {
-	return re.Op == syntax.OpBeginText || re.Op == syntax.OpBeginLine || slices.ContainsFunc(re.Sub, asserts)
-}
-
-func nullable(re *syntax.Regexp) bool {
-	compiled, err := regexp.Compile("^(?:" + re.String() + ")$")
-	return err == nil && compiled.MatchString("")
 }
 
 // faultFor draws a fault for a request; nil for none.

@@ -237,7 +237,7 @@ func (s *session) rewrite(e *kafka.Inflight, n int, size int64) error {
 
 // streams says whether a response holds no names, so that even where names matter it passes as it comes.
 func streams(key, version int16) bool {
-	return key == kafka.ApiVersions || (key == kafka.Fetch || key == kafka.Produce) && version >= 13
+	return key == kafka.ApiVersions || key == kafka.ShareFetch || (key == kafka.Fetch || key == kafka.Produce) && version >= 13
 }
 
 // governed sends a response whose names are mapped.

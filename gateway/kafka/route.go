@@ -7,7 +7,7 @@ import (
 // offer says which APIs clients of this session are told of.
 func (s *session) offer(key int16, api kafka.API) (int16, bool) {
 	block := s.door.block()
-	if block.Virtual != nil && !s.mapped(key) || !block.allowedAPI(s.userName(), key) && key != kafka.ApiVersions {
+	if block.Virtual != nil && !kafka.HasNames(key) || !block.allowedAPI(s.userName(), key) && key != kafka.ApiVersions {
 		return 0, false
 	}
 	switch key {

@@ -26,6 +26,9 @@ const (
 	AddOffsetsToTxn            int16 = 25
 	EndTxn                     int16 = 26
 	TxnOffsetCommit            int16 = 28
+	DescribeACLs               int16 = 29
+	CreateACLs                 int16 = 30
+	DeleteACLs                 int16 = 31
 	DescribeConfigs            int16 = 32
 	AlterConfigs               int16 = 33
 	SASLAuthenticate           int16 = 36
@@ -47,10 +50,15 @@ const (
 	ListTransactions           int16 = 66
 	ConsumerGroupHeartbeat     int16 = 68
 	ConsumerGroupDescribe      int16 = 69
+	ListConfigResources        int16 = 74
 	DescribeTopicParts         int16 = 75
 	ShareGroupHeartbeat        int16 = 76
+	ShareGroupDescribe         int16 = 77
 	ShareFetch                 int16 = 78
 	ShareAcknowledge           int16 = 79
+	DescribeShareGroupOffsets  int16 = 90
+	AlterShareGroupOffsets     int16 = 91
+	DeleteShareGroupOffsets    int16 = 92
 )
 
 // noFlexible marks an API none of whose versions is flexible (KIP-482).

@@ -11,11 +11,18 @@ import (
 type Names interface {
 	Topic(name string) (mapped string, ok bool)
 	TopicID(id [16]byte) (ok bool)
-	// TopicPattern maps a regular expression over topic names, TxnPattern one over transactional ids.
+	// TopicPattern maps a regular expression over topic names, TxnPattern one over transactional ids; an empty one cannot be mapped.
 	TopicPattern(re string) string
 	TxnPattern(re string) string
 	Group(name string) (mapped string, ok bool)
 	Txn(name string) (mapped string, ok bool)
+	// Beginning maps what several names begin with.
+	Beginning(kind NameKind, name string) (mapped string, ok bool)
+	// Cursor maps the topic at which a list of topics goes on: in requests the client's, where an empty one is the first there may
+	// be; in responses to the first of the client's own from there on, ok false when there can be none.
+	Cursor(name string) (mapped string, ok bool)
+	// Message is the text of an error, with names in it.
+	Message(text string) string
 	// Shared says whether what is everybody's may be named: brokers, loggers.
 	Shared() bool
 }
@@ -51,6 +58,12 @@ func (m *mapper) group(s *string) bool {
 func (m *mapper) txn(s *string) bool {
 	mapped, ok := m.Txn(*s)
 	return m.settle(s, mapped, ok)
+}
+
+func (m *mapper) message(s *string) {
+	if s != nil {
+		*s = m.Message(*s)
+	}
 }
 
 func (m *mapper) optional(s *string, f func(*string) bool) bool { return s == nil || f(s) }
@@ -93,7 +106,7 @@ func MapRequest(req kmsg.Request, n Names) (ok bool, err error) {
 	m := &mapper{Names: n}
 	switch r := req.(type) {
 	case *kmsg.ApiVersionsRequest, *kmsg.SASLHandshakeRequest, *kmsg.SASLAuthenticateRequest, *kmsg.DescribeClusterRequest,
-		*kmsg.ListGroupsRequest, *kmsg.GetTelemetrySubscriptionsRequest, *kmsg.PushTelemetryRequest:
+		*kmsg.ListGroupsRequest, *kmsg.ListConfigResourcesRequest, *kmsg.GetTelemetrySubscriptionsRequest, *kmsg.PushTelemetryRequest:
 	case *kmsg.ProduceRequest:
 		m.optional(r.TransactionID, m.txn)
 		keep(&r.Topics, func(t *kmsg.ProduceRequestTopic) bool { return m.either(&t.Topic, t.TopicID) })
@@ -128,14 +141,21 @@ func MapRequest(req kmsg.Request, n Names) (ok bool, err error) {
 	case *kmsg.DescribeProducersRequest:
 		keep(&r.Topics, func(t *kmsg.DescribeProducersRequestTopic) bool { return m.topic(&t.Topic) })
 	case *kmsg.DescribeTopicPartitionsRequest:
+		if r.Cursor == nil && len(r.Topics) == 0 && !m.Shared() {
+			r.Cursor = &kmsg.DescribeTopicPartitionsRequestCursor{} // everything there is begins with what is the client's
+		}
 		keep(&r.Topics, func(t *kmsg.DescribeTopicPartitionsRequestTopic) bool { return m.topic(&t.Topic) })
-		if r.Cursor != nil {
-			m.topic(&r.Cursor.Topic)
+		if c := r.Cursor; c != nil {
+			mapped, ok := m.Cursor(c.Topic)
+			m.settle(&c.Topic, mapped, ok)
 		}
 	default:
 		if known, err := mapGroupRequest(req, m); !known || err != nil {
 			if err != nil {
 				return false, err
+			}
+			if mapShareRequest(req, m) || mapACLRequest(req, m) {
+				break
 			}
 			return mapConfigRequest(req, m)
 		}
@@ -264,7 +284,8 @@ func HasNames(key int16) bool {
 		OffsetForLeaderEpoch, AddPartitionsToTxn,
 		AddOffsetsToTxn, EndTxn, TxnOffsetCommit, DescribeConfigs, AlterConfigs, SASLAuthenticate, CreatePartitions, DeleteGroups,
 		IncrementalAlterConfigs, OffsetDelete, DescribeCluster, DescribeProducers, DescribeTransactions, ListTransactions,
-		ConsumerGroupHeartbeat, ConsumerGroupDescribe, 71, 72, DescribeTopicParts:
+		ConsumerGroupHeartbeat, ConsumerGroupDescribe, 71, 72, DescribeTopicParts, DescribeACLs, CreateACLs, DeleteACLs, ListConfigResources,
+		ShareGroupHeartbeat, ShareGroupDescribe, ShareFetch, ShareAcknowledge, DescribeShareGroupOffsets, AlterShareGroupOffsets, DeleteShareGroupOffsets:
 		return true
 	}
 	return false

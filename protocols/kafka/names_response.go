@@ -9,20 +9,27 @@ import (
 func MapResponse(resp kmsg.Response, n Names) error {
 	m := &mapper{Names: n}
 	switch r := resp.(type) {
-	case *kmsg.ApiVersionsResponse, *kmsg.SASLHandshakeResponse, *kmsg.SASLAuthenticateResponse, *kmsg.DescribeClusterResponse,
+	case *kmsg.ApiVersionsResponse, *kmsg.SASLHandshakeResponse, *kmsg.SASLAuthenticateResponse,
 		*kmsg.GetTelemetrySubscriptionsResponse, *kmsg.PushTelemetryResponse,
-		*kmsg.HeartbeatResponse, *kmsg.LeaveGroupResponse, *kmsg.InitProducerIDResponse, *kmsg.AddOffsetsToTxnResponse, *kmsg.EndTxnResponse,
-		*kmsg.ConsumerGroupHeartbeatResponse:
+		*kmsg.HeartbeatResponse, *kmsg.LeaveGroupResponse, *kmsg.InitProducerIDResponse, *kmsg.AddOffsetsToTxnResponse, *kmsg.EndTxnResponse:
+	case *kmsg.DescribeClusterResponse:
+		m.message(r.ErrorMessage)
 	case *kmsg.ProduceResponse:
-		keep(&r.Topics, func(t *kmsg.ProduceResponseTopic) bool { return m.shown(&t.Topic) })
+		keep(&r.Topics, m.produced)
 	case *kmsg.FetchResponse:
 		keep(&r.Topics, func(t *kmsg.FetchResponseTopic) bool { return m.shown(&t.Topic) })
 	case *kmsg.MetadataResponse:
 		keep(&r.Topics, func(t *kmsg.MetadataResponseTopic) bool { return m.optional(t.Topic, m.topic) })
 	case *kmsg.CreateTopicsResponse:
-		keep(&r.Topics, func(t *kmsg.CreateTopicsResponseTopic) bool { return m.topic(&t.Topic) })
+		keep(&r.Topics, func(t *kmsg.CreateTopicsResponseTopic) bool {
+			m.message(t.ErrorMessage)
+			return m.topic(&t.Topic)
+		})
 	case *kmsg.DeleteTopicsResponse:
-		keep(&r.Topics, func(t *kmsg.DeleteTopicsResponseTopic) bool { return m.optional(t.Topic, m.topic) })
+		keep(&r.Topics, func(t *kmsg.DeleteTopicsResponseTopic) bool {
+			m.message(t.ErrorMessage)
+			return m.optional(t.Topic, m.topic)
+		})
 	case *kmsg.ListOffsetsResponse:
 		keep(&r.Topics, func(t *kmsg.ListOffsetsResponseTopic) bool { return m.topic(&t.Topic) })
 	case *kmsg.DeleteRecordsResponse:
@@ -32,18 +39,52 @@ func MapResponse(resp kmsg.Response, n Names) error {
 	case *kmsg.OffsetDeleteResponse:
 		keep(&r.Topics, func(t *kmsg.OffsetDeleteResponseTopic) bool { return m.topic(&t.Topic) })
 	case *kmsg.DescribeProducersResponse:
-		keep(&r.Topics, func(t *kmsg.DescribeProducersResponseTopic) bool { return m.topic(&t.Topic) })
+		keep(&r.Topics, func(t *kmsg.DescribeProducersResponseTopic) bool {
+			for i := range t.Partitions {
+				m.message(t.Partitions[i].ErrorMessage)
+			}
+			return m.topic(&t.Topic)
+		})
 	case *kmsg.CreatePartitionsResponse:
-		keep(&r.Topics, func(t *kmsg.CreatePartitionsResponseTopic) bool { return m.topic(&t.Topic) })
+		keep(&r.Topics, func(t *kmsg.CreatePartitionsResponseTopic) bool {
+			m.message(t.ErrorMessage)
+			return m.topic(&t.Topic)
+		})
 	case *kmsg.DescribeTopicPartitionsResponse:
 		keep(&r.Topics, func(t *kmsg.DescribeTopicPartitionsResponseTopic) bool { return m.optional(t.Topic, m.topic) })
-		if r.NextCursor != nil && !m.topic(&r.NextCursor.Topic) {
-			r.NextCursor = nil // what would follow is not this client's: names are listed in order
-		}
+		m.cursor(r)
 	default:
 		return mapGroupResponse(resp, m)
 	}
 	return nil
+}
+
+// cursor maps where a list of topics goes on. What lies between there and the client's own names is passed over.
+func (m *mapper) cursor(r *kmsg.DescribeTopicPartitionsResponse) {
+	c := r.NextCursor
+	if c == nil {
+		return
+	}
+	own, exact := m.Topic(c.Topic)
+	mapped, ok := m.Cursor(c.Topic)
+	if !ok {
+		r.NextCursor = nil
+		return
+	}
+	if c.Topic = mapped; !exact || own != mapped {
+		c.Partition = 0
+	}
+}
+
+func (m *mapper) produced(t *kmsg.ProduceResponseTopic) bool {
+	for i := range t.Partitions {
+		p := &t.Partitions[i]
+		m.message(p.ErrorMessage)
+		for j := range p.ErrorRecords {
+			m.message(p.ErrorRecords[j].ErrorMessage)
+		}
+	}
+	return m.shown(&t.Topic)
 }
 
 // shown is a topic by name, or one by id, whose name is empty and whose right was settled with the request.
@@ -52,7 +93,11 @@ func (m *mapper) shown(name *string) bool { return *name == "" || m.topic(name) 
 func mapGroupResponse(resp kmsg.Response, m *mapper) error {
 	switch r := resp.(type) {
 	case *kmsg.FindCoordinatorResponse:
-		keep(&r.Coordinators, func(c *kmsg.FindCoordinatorResponseCoordinator) bool { return m.group(&c.Key) })
+		m.message(r.ErrorMessage)
+		keep(&r.Coordinators, func(c *kmsg.FindCoordinatorResponseCoordinator) bool {
+			m.message(c.ErrorMessage)
+			return m.group(&c.Key)
+		})
 	case *kmsg.DescribeGroupsResponse:
 		keep(&r.Groups, m.describedGroup)
 	case *kmsg.JoinGroupResponse:
@@ -87,14 +132,20 @@ func mapGroupResponse(resp kmsg.Response, m *mapper) error {
 		})
 	case *kmsg.ListTransactionsResponse:
 		keep(&r.TransactionStates, func(s *kmsg.ListTransactionsResponseTransactionState) bool { return m.txn(&s.TransactionalID) })
+	case *kmsg.ConsumerGroupHeartbeatResponse:
+		m.message(r.ErrorMessage)
 	case *kmsg.ConsumerGroupDescribeResponse:
 		keep(&r.Groups, func(g *kmsg.ConsumerGroupDescribeResponseGroup) bool {
+			m.message(g.ErrorMessage)
 			for i := range g.Members {
 				mapMember(&g.Members[i], m)
 			}
 			return m.group(&g.Group)
 		})
 	default:
+		if mapShareResponse(resp, m) || mapACLResponse(resp, m) {
+			return nil
+		}
 		return mapConfigResponse(resp, m)
 	}
 	return nil
@@ -102,7 +153,11 @@ func mapGroupResponse(resp kmsg.Response, m *mapper) error {
 
 func mapMember(c *kmsg.ConsumerGroupDescribeResponseGroupMember, m *mapper) {
 	keep(&c.SubscribedTopics, m.topic)
-	c.SubscribedTopicRegex = nil // as the cluster has it, it names the prefix
+	if re := c.SubscribedTopicRegex; re != nil && *re != "" {
+		if *re = m.TopicPattern(*re); *re == "" {
+			c.SubscribedTopicRegex = nil // nobody's of here
+		}
+	}
 	for _, a := range []*kmsg.Assignment{&c.Assignment, &c.TargetAssignment} {
 		keep(&a.TopicPartitions, func(t *kmsg.AssignmentTopicPartition) bool { return m.topic(&t.Topic) })
 	}
@@ -111,12 +166,23 @@ func mapMember(c *kmsg.ConsumerGroupDescribeResponseGroupMember, m *mapper) {
 func mapConfigResponse(resp kmsg.Response, m *mapper) error {
 	switch r := resp.(type) {
 	case *kmsg.DescribeConfigsResponse:
-		keep(&r.Resources, func(x *kmsg.DescribeConfigsResponseResource) bool { return m.resource(x.ResourceType, &x.ResourceName) })
+		keep(&r.Resources, func(x *kmsg.DescribeConfigsResponseResource) bool {
+			m.message(x.ErrorMessage)
+			return m.resource(x.ResourceType, &x.ResourceName)
+		})
 	case *kmsg.AlterConfigsResponse:
-		keep(&r.Resources, func(x *kmsg.AlterConfigsResponseResource) bool { return m.resource(x.ResourceType, &x.ResourceName) })
+		keep(&r.Resources, func(x *kmsg.AlterConfigsResponseResource) bool {
+			m.message(x.ErrorMessage)
+			return m.resource(x.ResourceType, &x.ResourceName)
+		})
 	case *kmsg.IncrementalAlterConfigsResponse:
 		keep(&r.Resources, func(x *kmsg.IncrementalAlterConfigsResponseResource) bool {
+			m.message(x.ErrorMessage)
 			return m.resource(x.ResourceType, &x.ResourceName)
+		})
+	case *kmsg.ListConfigResourcesResponse:
+		keep(&r.ConfigResources, func(x *kmsg.ListConfigResourcesResponseConfigResource) bool {
+			return m.resource(kmsg.ConfigResourceType(x.Type), &x.Name)
 		})
 	default:
 		return ErrNoNames

@@ -14,7 +14,7 @@ import (
 // virtual.
 func CarriesNodes(key int16) bool {
 	switch key {
-	case DescribeTopicParts, ListPartitionReassignments, DescribeQuorum, DescribeConfigs, AlterConfigs, IncrementalAlterConfigs, 74:
+	case DescribeTopicParts, ListPartitionReassignments, DescribeQuorum, DescribeConfigs, AlterConfigs, IncrementalAlterConfigs, ListConfigResources:
 		return true
 	}
 	return false

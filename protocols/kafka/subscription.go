@@ -129,6 +129,7 @@ func (m *mapper) syncRequest(r *kmsg.SyncGroupRequest) {
 }
 
 func (m *mapper) describedGroup(g *kmsg.DescribeGroupsResponseGroup) bool {
+	m.message(g.ErrorMessage)
 	for i := range g.Members {
 		m.subscription(g.ProtocolType, &g.Members[i].ProtocolMetadata)
 		m.assignment(g.ProtocolType, &g.Members[i].MemberAssignment)
