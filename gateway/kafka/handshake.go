@@ -39,7 +39,7 @@ func (s *session) handshake(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.view.upstream.cluster.Config().ConnectTimeout.Std())
 	defer cancel()
 	if err := c.authenticate(ctx, creds); err != nil {
-		return err
+		return fmt.Errorf("authenticating to broker: %v", err) // not wrapped: no end of a connection is an ordinary one here
 	}
 	if !c.expires.IsZero() {
 		// The broker would end the connection in the middle of something. It is ended between two requests before, and

@@ -134,8 +134,8 @@ func TestSessionsEndWithTheirToken(t *testing.T) {
 	leak.Check(t)
 	c := secured(t)
 	i := newIssuer(t)
-	p := start(t, c.ListenAddrs(), i.block(), proxyAccount, "")
-	ctx := within(t, 30*time.Second)
+	p := start(t, c.ListenAddrs(), i.block(), proxyAccount, "    connect_timeout: 20s\n") // a client does not wait for the broker to know it
+	ctx := within(t, 60*time.Second)
 	var asked atomic.Int64
 	cl := client(t, p.addr, kgo.SASL(oauth.Oauth(func(context.Context) (oauth.Auth, error) {
 		asked.Add(1)

@@ -13,6 +13,8 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 
+	wire "github.com/sidewire/sidewire/protocols/kafka"
+
 	"github.com/sidewire/sidewire/integration/leak"
 )
 
@@ -128,4 +130,18 @@ func TestRevokedUserLosesItsSession(t *testing.T) {
 	if _, err := kmsg.NewPtrMetadataRequest().RequestWith(short, alice); err == nil {
 		t.Error("alice is still served")
 	}
+}
+
+// A broker that does not answer sidewire's credentials in time is told of in the log, not taken for an ordinary end.
+func TestSilentBrokerIsLogged(t *testing.T) {
+	leak.Check(t)
+	c := secured(t)
+	c.ControlKey(wire.SASLAuthenticate, func(kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		c.SleepControl(func() { <-t.Context().Done() })
+		return nil, nil, false
+	})
+	p := start(t, c.ListenAddrs(), `brokers: {ports: PORTS}, authentication: originate`, proxyAccount, "    connect_timeout: 500ms\n")
+	dial(t, p.addr).send(metadata(1))
+	p.logged(t, "authenticating to broker")
 }
