@@ -50,9 +50,10 @@ func (b *UserBlock) SetDefaults() { b.Name = "default" }
 
 // ClusterBlock is the `redis:` block of a cluster.
 type ClusterBlock struct {
-	Hashing          string          `yaml:"hashing" enum:"ketama|maglev|modula|random|slots|sentinel" doc:"How keys are spread over the endpoints; slots: they are nodes of a Redis Cluster; sentinel: they are sentinels that know the server. Empty: they are one server and its replicas."`
+	Hashing          string          `yaml:"hashing" enum:"ketama|maglev|modula|random|envoy_ring|envoy_maglev|slots|sentinel" doc:"How keys are spread over the endpoints; envoy_ring and envoy_maglev: as Envoy's redis_proxy does with ring_hash and maglev, hash being its own; slots: they are nodes of a Redis Cluster; sentinel: they are sentinels that know the server. Empty: they are one server and its replicas."`
 	Group            string          `yaml:"group" doc:"The name by which sentinels know the server."`
 	Hash             string          `yaml:"hash" enum:"one_at_a_time|md5|crc16|crc32|crc32a|fnv1_64|fnv1a_64|fnv1_32|fnv1a_32|hsieh|murmur|jenkins" default:"fnv1a_64" doc:"The function that hashes keys, by twemproxy's names."`
+	RingSize         int             `yaml:"ring_size" min:"1" max:"1048576" default:"1024" doc:"Points of an envoy_ring, at least: Envoy's minimum_ring_size."`
 	HashTag          *string         `yaml:"hash_tag" doc:"Two characters that enclose the part of a key that is hashed; empty: none. Default: {}."`
 	CrossShard       string          `yaml:"cross_shard" enum:"split|refuse" default:"split" doc:"What becomes of MGET, MSET, DEL, UNLINK, EXISTS and TOUCH with keys of several shards; split is not atomic."`
 	Eject            bool            `yaml:"eject" doc:"Leave unhealthy endpoints out of the placement, so that their keys go to others: for caches."`
@@ -73,6 +74,7 @@ type ClusterBlock struct {
 // SetDefaults fills what a file leaves out.
 func (b *ClusterBlock) SetDefaults() {
 	b.Hash, b.CrossShard, b.Connections, b.Dedicated, b.Timeout = "fnv1a_64", "split", 1, 1000, config.Duration(defaultTimeout)
+	b.RingSize = hash.EnvoyRingSize
 	b.Read = "primary"
 	b.Large = defaultLarge
 	b.Slow = config.Duration(10 * time.Millisecond)
@@ -142,7 +144,7 @@ func (*protocol) CheckCluster(_ *config.Model, c *config.Cluster, at config.Path
 		}
 	}
 	if b.Eject && (b.Hashing == "" || b.Hashing == "slots" || b.Hashing == "sentinel") {
-		problems = append(problems, at.Field("eject").Problem("needs hashing: ketama, maglev, modula or random"))
+		problems = append(problems, at.Field("eject").Problem("needs hashing: ketama, maglev, modula, random, envoy_ring or envoy_maglev"))
 	}
 	if (b.Hashing == "sentinel") != (b.Group != "") {
 		problems = append(problems, at.Field("group").Problem("hashing: sentinel and group belong together"))
@@ -157,7 +159,7 @@ func (*protocol) CheckCluster(_ *config.Model, c *config.Cluster, at config.Path
 		problems = append(problems, at.Field("user").Problem("needs a password"))
 	}
 	if b.Hashing != "" && b.Hashing != "slots" && b.Hashing != "sentinel" {
-		if _, _, err := placement(b, declared(c)); err != nil {
+		if _, err := placement(b, declared(c)); err != nil {
 			problems = append(problems, at.Problem("%v", err))
 		}
 	}
@@ -168,47 +170,60 @@ func (*protocol) CheckCluster(_ *config.Model, c *config.Cluster, at config.Path
 func declared(c *config.Cluster) []member {
 	var m []member
 	for _, e := range c.Endpoints {
-		m = append(m, member{address: e.Address, name: hashName(e), weight: max(e.Weight, 1)})
+		m = append(m, memberOf(c.Block.(*ClusterBlock), e))
 	}
 	return m
 }
 
-// hashName is what ketama hashes for a server: its name, or its address, without the port if that is memcached's (twemproxy, for
-// libmemcached's sake).
-func hashName(e config.Endpoint) string {
+func memberOf(b *ClusterBlock, e config.Endpoint) member {
+	return member{address: e.Address, name: hashName(b, e), weight: max(e.Weight, 1)}
+}
+
+// hashName is what is hashed for a server: its name, or its address; for twemproxy's placements without the port if that is
+// memcached's, as twemproxy does for libmemcached's sake.
+func hashName(b *ClusterBlock, e config.Endpoint) string {
 	if e.Name != "" {
 		return e.Name
 	}
-	if host, port, err := net.SplitHostPort(e.Address); err == nil && port == "11211" {
+	if host, port, err := net.SplitHostPort(e.Address); err == nil && port == "11211" && !strings.HasPrefix(b.Hashing, "envoy_") {
 		return host
 	}
 	return e.Address
 }
 
+// spread is how keys find their servers: by keys, or by hash and place.
+type spread struct {
+	keys  hash.KeyPlacement
+	hash  hash.Func
+	place hash.Placement
+}
+
 // placement builds what spreads keys over servers.
-func placement(b *ClusterBlock, m []member) (hash.Placement, hash.Func, error) {
+func placement(b *ClusterBlock, m []member) (s spread, err error) {
 	servers := make([]hash.Server, len(m))
 	for i, x := range m {
 		servers[i] = hash.Server{Name: x.name, Weight: x.weight}
 	}
-	f, err := hash.Lookup(b.Hash)
-	if err != nil {
-		return nil, nil, err
+	if s.hash, err = hash.Lookup(b.Hash); err != nil {
+		return s, err
 	}
-	var p hash.Placement
 	switch b.Hashing {
 	case "ketama":
-		p, err = hash.NewKetama(servers)
+		s.place, err = hash.NewKetama(servers)
 	case "maglev":
-		p, err = hash.NewMaglev(servers)
+		s.place, err = hash.NewMaglev(servers)
 	case "modula":
-		p, err = hash.NewModula(servers)
+		s.place, err = hash.NewModula(servers)
 	case "random":
-		p, err = hash.NewRandom(servers, xorshift(0x2545f491))
+		s.place, err = hash.NewRandom(servers, xorshift(0x2545f491))
+	case "envoy_ring":
+		s.keys, err = hash.NewEnvoyRing(servers, b.RingSize)
+	case "envoy_maglev":
+		s.keys, err = hash.NewEnvoyMaglev(servers)
 	default:
 		err = fmt.Errorf("no hashing named %q", b.Hashing)
 	}
-	return p, f, err
+	return s, err
 }
 
 // xorshift is a sequence for spreading keys, used by one goroutine.

@@ -200,7 +200,7 @@ func (a *attachment) configure(c *config.Cluster) error {
 			m = up
 		}
 	}
-	p, f, err := placement(b, m)
+	found, err := placement(b, m)
 	if err != nil {
 		return err
 	}
@@ -209,9 +209,9 @@ func (a *attachment) configure(c *config.Cluster) error {
 		return err
 	}
 	u.serve(modeHashed)
-	u.hash, u.tag = f, tag
+	u.tag = tag
 	if a.place(m) {
-		u.place = p
+		u.spread = found
 	}
 	return nil
 }
@@ -227,7 +227,7 @@ func (a *attachment) members(keep func(*cluster.Endpoint) bool) []member {
 		if c.Address != e.Address() {
 			c.Address, c.Name = e.Address(), "" // one of several behind a name
 		}
-		m = append(m, member{address: c.Address, name: hashName(c), weight: max(c.Weight, 1)})
+		m = append(m, memberOf(a.cluster.Config().Block.(*ClusterBlock), c))
 	}
 	return m
 }
@@ -235,7 +235,7 @@ func (a *attachment) members(keep func(*cluster.Endpoint) bool) []member {
 // place sets the nodes unless they are what they were: a new epoch makes every session wait for its replies.
 func (a *attachment) place(m []member) bool {
 	u := a.up
-	same := len(m) == len(u.nodes) && u.place != nil == (u.mode == modeHashed)
+	same := len(m) == len(u.nodes) && (u.place != nil || u.keys != nil) == (u.mode == modeHashed)
 	for i := 0; same && i < len(m); i++ {
 		n := u.nodes[i]
 		same = n.address == m[i].address && n.name == m[i].name && n.weight == m[i].weight

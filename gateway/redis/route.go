@@ -25,9 +25,8 @@ type upstream struct {
 	name   string
 	mode   mode
 
-	nodes       []*node // the servers that hold keys
-	place       hash.Placement
-	hash        hash.Func
+	nodes []*node // the servers that hold keys
+	spread
 	tag         hash.Tag
 	slots       *[hash.Slots]int16 // modeSlots: index of the node, or -1
 	epoch       uint64             // grows whenever a key may have moved
@@ -212,6 +211,9 @@ func (u *upstream) locate(key []byte, c *redis.Command) int {
 		return -1
 	}
 	key = u.tag.Of(key)
+	if u.keys != nil {
+		return u.keys.PlaceKey(key)
+	}
 	h := uint32(0)
 	if len(key) > 0 { // twemproxy does not ask its function about nothing
 		h = u.hash(key)

@@ -11,11 +11,12 @@ import (
 type shape struct {
 	hashing, group, hash, tag string
 	user, sentinelUser        string
+	ring                      int
 }
 
 func shapeOf(c *config.Cluster) shape {
 	b := c.Block.(*ClusterBlock)
-	return shape{b.Hashing, b.Group, b.Hash, b.tag(), b.User, b.SentinelUser}
+	return shape{b.Hashing, b.Group, b.Hash, b.tag(), b.User, b.SentinelUser, b.RingSize}
 }
 
 // seat is a cluster's place in the room. A configuration of another shape gets a new attachment; sessions go over to it, each when

@@ -160,3 +160,33 @@ func TestUnknownClientSubcommandKeepsNothing(t *testing.T) {
 		t.Errorf("%d connections, want a shared one and an idle one", n)
 	}
 }
+
+// A pool that Envoy filled keeps its keys where they are.
+func TestEnvoysPlacements(t *testing.T) {
+	for hashing, want := range map[string]string{"envoy_ring": "221211102211", "envoy_maglev": "022201002012"} {
+		w := newWorld(t, 1, 3, modeHashed)
+		b := &ClusterBlock{}
+		b.SetDefaults()
+		b.Hashing = hashing
+		var members []member
+		for _, n := range w.up.nodes {
+			members = append(members, member{address: n.address, name: n.name, weight: 1})
+		}
+		s, err := placement(b, members)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.up.spread = s
+		got := ""
+		for i := range 12 {
+			got += fmt.Sprint(w.up.locate(fmt.Appendf(nil, "{key:%d}x", i), nil))
+		}
+		if got != want {
+			t.Errorf("%s places keys on %s, want %s", hashing, got, want)
+		}
+		c := w.client()
+		c.ask("+OK\r\n", "SET", "k", "v")
+		c.ask(bulkOf("v"), "GET", "k")
+		w.finish()
+	}
+}

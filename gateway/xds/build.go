@@ -147,14 +147,13 @@ func (b *build) cluster(it *item) {
 			return
 		}
 	}
-	hashing := ""
+	var spread tree
 	switch {
-	case c.hashing == "":
+	case c.spread == nil:
 	case protocol != "redis":
 		c.notes.add("lb_policy: its connections carry no key to hash; they are balanced")
 	case treeOf(c.body["redis"])["hashing"] == nil:
-		hashing = c.hashing
-		c.notes.add("lb_policy: keys are placed by sidewire's own %s; what Envoy placed is looked for on other servers", c.hashing)
+		spread = c.spread
 	}
 	meaningless := b.store.language.Meaningless(protocol)
 	idle := c.idle(meaningless)
@@ -177,13 +176,11 @@ func (b *build) cluster(it *item) {
 			return
 		}
 	}
-	made += " " + protocol + " " + hashing + fingerprint(settings)
+	made += " " + protocol + " " + fingerprint(settings, spread)
 	body := func() tree {
 		out := clone(c.body)
 		block := merge(clone(orEmpty(settings)), treeOf(out[protocol]))
-		if hashing != "" {
-			block["hashing"] = hashing
-		}
+		block = merge(block, clone(spread))
 		out[protocol] = block
 		unlimited(out, idle)
 		if endpoints != nil {

@@ -11,6 +11,9 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	redisv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/redis_proxy/v3"
+	maglevv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/maglev/v3"
+	ringv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/ring_hash/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
@@ -25,7 +28,7 @@ type clusterReading struct {
 	protocol string // declared; empty: the listeners that name it tell
 	eds      string // the name of its endpoints' resource; empty: they are in body
 	edsPath  string // the file that has it; empty: the control plane
-	hashing  string // how a protocol that has keys spreads them
+	spread   tree   // how a protocol that has keys spreads them
 	generic  bool   // its limits are in Envoy's words, not in those of a protocol
 	needs    needs
 }
@@ -62,7 +65,8 @@ func readCluster(c *clusterv3.Cluster) (*clusterReading, error) {
 		return nil, err
 	}
 	r.notes.rest("cluster", c, "name", "alt_stat_name", "type", "cluster_type", "eds_cluster_config", "load_assignment", "connect_timeout", "lb_policy", "load_balancing_policy",
-		"health_checks", "outlier_detection", "circuit_breakers", "upstream_connection_options", "common_lb_config", "transport_socket", "typed_extension_protocol_options", "metadata")
+		"health_checks", "outlier_detection", "circuit_breakers", "upstream_connection_options", "common_lb_config", "transport_socket", "typed_extension_protocol_options", "metadata",
+		"ring_hash_lb_config", "maglev_lb_config")
 	r.needs = needsOf(r.body)
 	return r, nil
 }
@@ -123,11 +127,50 @@ func (r *clusterReading) static(c *clusterv3.Cluster) error {
 	return nil
 }
 
-// hashings are the policies that spread keys, by the names that a protocol with keys has for them.
-var hashings = map[string]string{
-	"RING_HASH": "ketama", "MAGLEV": "maglev",
-	"envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash": "ketama",
-	"envoy.extensions.load_balancing_policies.maglev.v3.Maglev":      "maglev",
+// hashing says how a policy that spreads keys does it, in the words of a protocol that has keys.
+func (r *clusterReading) hashing(c *clusterv3.Cluster, name string, typed *anypb.Any) (known bool, err error) {
+	var config proto.Message
+	switch name {
+	case "RING_HASH":
+		r.spread, config = tree{"hashing": "envoy_ring"}, c.GetRingHashLbConfig()
+	case "MAGLEV":
+		r.spread, config = tree{"hashing": "envoy_maglev"}, c.GetMaglevLbConfig()
+	case "envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash":
+		r.spread, config = tree{"hashing": "envoy_ring"}, &ringv3.RingHash{}
+	case "envoy.extensions.load_balancing_policies.maglev.v3.Maglev":
+		r.spread, config = tree{"hashing": "envoy_maglev"}, &maglevv3.Maglev{}
+	default:
+		return false, nil
+	}
+	if typed != nil {
+		if err := typed.UnmarshalTo(config); err != nil {
+			return true, err
+		}
+	}
+	if ring, ok := config.(interface {
+		GetMinimumRingSize() *wrapperspb.UInt64Value
+	}); ok && ring.GetMinimumRingSize() != nil {
+		r.spread["ring_size"] = int64(ring.GetMinimumRingSize().Value)
+	}
+	if table, ok := config.(interface {
+		GetTableSize() *wrapperspb.UInt64Value
+	}); ok && table.GetTableSize() != nil && table.GetTableSize().Value != 65537 {
+		return true, errors.New("table_size: only 65537 is supported")
+	}
+	if ring, ok := config.(*ringv3.RingHash); ok && ring.HashFunction == ringv3.RingHash_XX_HASH {
+		ring.HashFunction = ringv3.RingHash_DEFAULT_HASH
+	}
+	// Whatever else there is would place keys elsewhere.
+	if err := refuse(name, config, "minimum_ring_size", "table_size"); err != nil {
+		return true, err
+	}
+	if err := refuseFields(c.GetCommonLbConfig(), "consistent_hashing_lb_config", "locality_weighted_lb_config"); err != nil {
+		return true, fmt.Errorf("common_lb_config: %w", err)
+	}
+	if len(c.HealthChecks) > 0 || c.OutlierDetection != nil {
+		r.spread["eject"] = true // what Envoy knows to be out of health has no part of its ring
+	}
+	return true, nil
 }
 
 // policies are Envoy's load-balancing policies by the file's names for them.
@@ -142,32 +185,39 @@ var policies = map[string]string{
 func (r *clusterReading) balance(c *clusterv3.Cluster) error {
 	if c.LoadBalancingPolicy != nil {
 		for _, p := range c.LoadBalancingPolicy.Policies {
-			if r.policy(typeName(p.GetTypedExtensionConfig().GetTypedConfig().GetTypeUrl())) {
-				return nil
+			typed := p.GetTypedExtensionConfig().GetTypedConfig()
+			if known, err := r.policy(c, typeName(typed.GetTypeUrl()), typed); known || err != nil {
+				return at("load_balancing_policy", err)
 			}
 		}
 		return errors.New("load_balancing_policy: none of its policies is supported")
 	}
-	switch p := c.LbPolicy; p {
-	case clusterv3.Cluster_CLUSTER_PROVIDED:
-	default:
-		if !r.policy(enumName(p)) {
-			return fmt.Errorf("lb_policy: %s is not supported", enumName(p))
+	if p := c.LbPolicy; p != clusterv3.Cluster_CLUSTER_PROVIDED {
+		known, err := r.policy(c, enumName(p), nil)
+		if err == nil && !known {
+			err = fmt.Errorf("%s is not supported", enumName(p))
 		}
+		return at("lb_policy", err)
 	}
 	return nil
 }
 
-func (r *clusterReading) policy(name string) bool {
-	if h := hashings[name]; h != "" {
-		r.hashing = h
-		return true
+func at(place string, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s: %w", place, err)
+	}
+	return nil
+}
+
+func (r *clusterReading) policy(c *clusterv3.Cluster, name string, typed *anypb.Any) (known bool, err error) {
+	if known, err := r.hashing(c, name, typed); known || err != nil {
+		return known, err
 	}
 	if b := policies[name]; b != "" {
 		r.body["balance"] = b
-		return true
+		return true, nil
 	}
-	return false
+	return false, nil
 }
 
 // health takes the times of a health check. What is asked is the protocol's own question, whatever the check would send.
@@ -407,6 +457,9 @@ func readEndpoints(a *endpointv3.ClusterLoadAssignment, n *notes) ([]any, error)
 			}
 			if w := e.LoadBalancingWeight; w != nil {
 				one["weight"] = int64(w.Value)
+			}
+			if key := e.Metadata.GetFilterMetadata()["envoy.lb"].GetFields()["hash_key"].GetStringValue(); key != "" {
+				one["name"] = key
 			}
 			if m := e.Metadata.GetFilterMetadata()[metadataKey]; m != nil {
 				one = merge(one, fromStruct(m))

@@ -84,6 +84,9 @@ func read(t *testing.T, command, message string) string {
 		if r.eds != "" {
 			extra = "endpoints: of " + r.eds + "\n"
 		}
+		if r.spread != nil {
+			extra += fmt.Sprintf("keys: %v\n", r.spread)
+		}
 	default:
 		t.Fatalf("command %q", command)
 	}
