@@ -46,6 +46,7 @@ type engine struct {
 	ops      []*op // spare ones
 	armed    bool
 	nextID   int64
+	turns    int64
 	sessions map[int64]*session
 
 	upstreams map[*upstream]struct{}

@@ -140,6 +140,9 @@ func (s *session) multiShard(c *redis.Command) bool {
 	default:
 		join = joinKeys
 	}
+	if !c.Has(redis.ReadOnly) {
+		s.writing()
+	}
 	o := s.op(c, len(sp.groups), join)
 	if c.Response == redis.DefaultResponse {
 		o.order = append(o.order, sp.part...)
@@ -319,6 +322,9 @@ func (s *session) broadcast(c *redis.Command, raw []byte, join func(*op, []byte)
 	pools := s.view.pools[:min(s.view.upstream.shards(), len(s.view.pools))]
 	if in := c.Parent(); c.Request == redis.AllNodes || in != nil && (in.Name == "acl" || in.Name == "config") {
 		pools = s.withReplicas(pools, in != nil && in.Name == "script")
+	}
+	if !c.Has(redis.ReadOnly) {
+		s.writing()
 	}
 	o := s.op(c, len(pools), join)
 	for i, pool := range pools {

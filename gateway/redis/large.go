@@ -61,6 +61,7 @@ func (s *session) beginUpload(b []byte) bool {
 		}
 		up.seq = s.push()
 		p := to.expect()
+		s.track.wrote = mayWrite(c)
 		p.session, p.seq, p.command, p.flags, p.end = s, up.seq, c.ID, unlimited|uploaded, math.MaxInt64
 		up.to = to
 	} else {

@@ -10,6 +10,7 @@ import (
 type tracking struct {
 	multi   bool // between MULTI and EXEC
 	watches int  // WATCH commands that hold
+	wrote   bool // something on it may have written
 	doomed  bool // what was watched is elsewhere now: EXEC fails as if it had changed
 	sticky  bool // for good: CLIENT TRACKING, MONITOR, a database or user that is not the pool's
 	aside   bool // only WATCH or subscriptions use it; other commands go their ordinary ways
@@ -62,6 +63,9 @@ func (s *session) acquireFrom(p *pool) (*backend, error) {
 // release gives the connection back if nothing of the session clings to it.
 func (s *session) release() {
 	b := s.lease
+	if s.track.wrote {
+		s.mayHaveWritten()
+	}
 	if s.up != nil {
 		s.up.said = true
 		return
@@ -119,6 +123,7 @@ func (s *session) stateful(c *redis.Command) bool {
 func (s *session) onLease(c *redis.Command) bool {
 	b := s.lease
 	if c == nil {
+		s.track.wrote = true
 		s.leased1(nil)
 		return true
 	}
@@ -199,6 +204,7 @@ func (s *session) leased1(c *redis.Command) *pending {
 	p.session, p.seq, p.flags = s, seq, unlimited
 	if c != nil {
 		p.command = c.ID
+		s.track.wrote = s.track.wrote || mayWrite(c) || c.Name == "exec"
 	}
 	s.pace(s.lease)
 	return p

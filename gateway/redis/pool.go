@@ -45,6 +45,11 @@ type node struct {
 	local    bool    // in this process's zone
 	replicas []*node // of a primary, those that may be read from
 
+	// Of a replica: what its primary had at this turn it has too; whether it is being asked how far it is, and not before when again.
+	confirmed  int64
+	confirming bool
+	confirmAt  int64
+
 	version string // as its HELLO said
 	// A node that could not be reached is asked again after a while, not by every command.
 	failures int

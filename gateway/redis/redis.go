@@ -63,6 +63,7 @@ type ClusterBlock struct {
 	SentinelPassword config.Secret   `yaml:"sentinel_password" doc:"What the sentinels want; user and password are for the servers."`
 	Read             string          `yaml:"read" enum:"primary|prefer_replica|replica|any|local_zone" default:"primary" doc:"Who answers commands that only read. A replica may not have heard of the newest writes. local_zone: servers whose endpoint has the zone of node.zone, replicas before the primary, then others."`
 	OwnWrites        config.Duration `yaml:"read_own_writes" doc:"For so long after it wrote, a client reads from the primary; 0: never mind. It is no promise: a replica that is further behind still misses those writes, and those of other clients at any time. WAIT tells how many replicas have them."`
+	Confirm          bool            `yaml:"confirm_own_writes" doc:"After it wrote, a client reads from the primary until its replica is known to have what it wrote: sidewire asks both for their offsets, as WAIT does. Needs INFO. Other clients' writes may still be missing, and a failover may lose any that no replica had."`
 	Database         int             `yaml:"database" min:"0" doc:"The database that clients begin in."`
 	Connections      int             `yaml:"connections" min:"1" max:"256" default:"1" doc:"Shared connections to each endpoint, for each database, user and protocol version in use."`
 	Dedicated        int             `yaml:"dedicated_connections" min:"1" default:"1000" doc:"At most so many connections to each endpoint that one client has for itself: transactions, blocking commands, subscriptions."`
@@ -154,6 +155,12 @@ func (*protocol) CheckCluster(_ *config.Model, c *config.Cluster, at config.Path
 	}
 	if c.Pool.Min > b.Connections {
 		problems = append(problems, at.Beside("pool").Field("min").Problem("%d is more than the connections that are shared (redis.connections: %d)", c.Pool.Min, b.Connections))
+	}
+	if b.Confirm && b.Read == "primary" {
+		problems = append(problems, at.Field("confirm_own_writes").Problem("needs read: with another value than primary"))
+	}
+	if b.Confirm && b.OwnWrites > 0 {
+		problems = append(problems, at.Field("confirm_own_writes").Problem("and read_own_writes are two ways to the same end; leave one out"))
 	}
 	if b.User != "" && b.Password.IsZero() {
 		problems = append(problems, at.Field("user").Problem("needs a password"))

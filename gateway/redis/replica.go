@@ -74,9 +74,6 @@ func (v *view) replicaPool(r *node) *pool {
 func (s *session) reader(i int) (*backend, error) {
 	p := s.view.pools[i]
 	n, u := p.node, p.node.upstream
-	if u.ownWrites > 0 && s.engine.clock-s.wrote < u.ownWrites && s.wrote > 0 {
-		return s.conn(i)
-	}
 	if u.reads == readLocal {
 		if b := s.localReader(p); b != nil {
 			return b, nil
@@ -90,9 +87,12 @@ func (s *session) reader(i int) (*backend, error) {
 	for k := range choices {
 		at := int((uint64(s.id) + uint64(k)) % uint64(choices))
 		var b *backend
-		if at == len(n.replicas) {
+		switch {
+		case at == len(n.replicas):
 			b, err = s.conn(i)
-		} else {
+		case !s.reads(n, n.replicas[at]):
+			return s.conn(i) // not from another replica, which may be behind this one in what others wrote
+		default:
 			b, err = p.view.replicaPool(n.replicas[at]).conn(s.id)
 		}
 		if err == nil {
@@ -112,6 +112,9 @@ func (s *session) localReader(p *pool) *backend {
 		r := replicas[(uint64(s.id)+uint64(k))%uint64(len(replicas))]
 		if !r.local {
 			continue
+		}
+		if !s.reads(p.node, r) {
+			break
 		}
 		if b, err := p.view.replicaPool(r).conn(s.id); err == nil {
 			return b
@@ -133,7 +136,7 @@ func (s *session) pick(i int, c *redis.Command) (*backend, error) {
 		return s.conn(i)
 	}
 	if c == nil || c.Flags&redis.ReadOnly == 0 {
-		s.wrote = s.engine.clock
+		s.writing()
 		return s.conn(i)
 	}
 	return s.reader(i)

@@ -55,6 +55,62 @@ func TestReadsFollowThePolicy(t *testing.T) {
 	}
 }
 
+// With confirm_own_writes a session that has written, in whatever way, reads from the primary until its replica has said that it has as much.
+func TestOwnWritesAreConfirmed(t *testing.T) {
+	const replica = "10.0.1.1:6379"
+	writes := map[string]func(c *client){
+		"SET":  func(c *client) { c.ask("+OK\r\n", "SET", "{k}w", "1") },
+		"MSET": func(c *client) { c.ask("+OK\r\n", "MSET", "a", "1", "b", "1", "c", "1") },
+		"EXEC": func(c *client) {
+			c.ask("+OK\r\n", "MULTI")
+			c.ask("+QUEUED\r\n", "SET", "{k}w", "1")
+			c.ask("*1\r\n+OK\r\n", "EXEC")
+		},
+		"WATCH": func(c *client) {
+			c.ask("+OK\r\n", "WATCH", "{k}w")
+			c.ask("+OK\r\n", "MULTI")
+			c.ask("+QUEUED\r\n", "SET", "{k}w", "1")
+			c.ask("*1\r\n+OK\r\n", "EXEC")
+		},
+	}
+	for name, write := range writes {
+		w := newWorld(t, 1, 3, modeSlots)
+		primary, _ := w.at("k")
+		w.servers[replica] = &server{data: map[string]string{"k": "replica"}, info: "role:slave\r\nmaster_replid:abc\r\nslave_repl_offset:90\r\n"}
+		p := w.servers[primary.address]
+		p.data["k"], p.info = "primary", "role:master\r\nmaster_replid:abc\r\nmaster_repl_offset:100\r\n"
+		w.up.setReplicas(map[string][]string{primary.address: {replica}})
+		w.up.reads, w.up.confirm = readPreferReplica, true
+		c, other := w.client(), w.client()
+		c.ask(bulkOf("replica"), "GET", "k")
+		w.finish()
+		write(c)
+		for range 5 {
+			c.ask(bulkOf("primary"), "GET", "k")
+		}
+		other.ask(bulkOf("replica"), "GET", "k") // it has written nothing
+		w.finish()
+		for _, info := range []string{"", "master_replid:other\r\nslave_repl_offset:100\r\n"} {
+			w.pass(time.Second)
+			w.servers[replica].info = info
+			c.ask(bulkOf("primary"), "GET", "k")
+			w.finish()
+		}
+		w.pass(time.Second)
+		w.servers[replica].info = "master_replid:abc\r\nslave_repl_offset:100\r\n"
+		c.ask(bulkOf("primary"), "GET", "k") // which asks
+		w.finish()
+		c.ask(bulkOf("replica"), "GET", "k")
+		w.finish()
+		write(c)
+		c.ask(bulkOf("primary"), "GET", "k")
+		w.finish()
+		if t.Failed() {
+			t.Fatal(name)
+		}
+	}
+}
+
 // local_zone reads from replicas of the zone, then from the primary if it is there, then from anybody.
 func TestReadsStayInTheZone(t *testing.T) {
 	near, far := "10.0.1.1:6379", "10.0.1.2:6379"

@@ -168,7 +168,7 @@ func (a *attachment) configure(c *config.Cluster) error {
 		}
 		u.changed()
 	}
-	u.reads, u.ownWrites = readPolicies[b.Read], int64(b.OwnWrites.Std())
+	u.reads, u.ownWrites, u.confirm = readPolicies[b.Read], int64(b.OwnWrites.Std()), b.Confirm
 	u.ask = b.Hashing == "slots" || b.Hashing == "sentinel"
 	u.settleZones()
 	switch b.Hashing {

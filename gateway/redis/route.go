@@ -62,6 +62,7 @@ type upstream struct {
 	stuck        int64
 	reads        readPolicy
 	ownWrites    int64 // for so long after a write a session reads from the primary
+	confirm      bool  // or until its replica is known to have it
 	slow         int64 // commands at least so slow are kept for the operator
 	connections  int
 	maxDedicated int

@@ -56,6 +56,8 @@ type session struct {
 	multi    *transaction // collected here, for several shards
 	topology uint64       // the upstream's, when the ring was last empty
 	wrote    int64        // when it last wrote, if reads go elsewhere
+	wroteBy  uint64       // answered when the head is here
+	sealed   int64        // the engine's turn at which that was noticed, or 0
 	window   int          // commands that may be under way
 	size     int          // a running mean of the size of replies
 	passed   int          // bytes of the reply at the head that are out

@@ -196,6 +196,7 @@ func (s *session) exec(c *redis.Command) bool {
 	}
 	// One slot for the client, one entry for the server: the replies of MULTI and of the queued commands are counted off before
 	// EXEC's. A redirection of any of them repeats the whole.
+	s.writing()
 	o := s.op(c, m.queued+2, joinExec)
 	o.text = append(append(append([]byte(nil), execFirst...), m.text...), execLast...)
 	o.watched = watched

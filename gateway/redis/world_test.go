@@ -117,6 +117,7 @@ type server struct {
 	data map[string]string
 	seen []string
 	says map[string]string // by key: the redirection or error that is given instead
+	info string
 }
 
 func newWorld(t testing.TB, seed uint64, nodes int, m mode) *world {
@@ -296,6 +297,8 @@ func (l *upLink) execute(args []string, out []byte) []byte {
 			}
 		}
 		return redis.AppendInt(out, n)
+	case "info":
+		return redis.AppendBulk(out, s.info)
 	case "dbsize":
 		return redis.AppendInt(out, int64(len(s.data)))
 	case "select":
