@@ -82,9 +82,18 @@ func (s *session) planned(v *virtual, sql string, e *effect) (*plan.Statement, *
 		return nil, nil, err
 	}
 	r := &s.scan
+	r.Mode = s.planMode()
 	alone := sql[:r.End]
 	st := v.cache.Plan(v.plans(s.ctx), alone, r)
 	return st, &plan.Input{Text: alone, Vars: r.Vars, Keys: v.keys}, nil
+}
+
+// planMode is what of the session a plan depends on.
+func (s *session) planMode() scan.Mode {
+	if s.settings.value("time_zone") != "" {
+		return s.mode | scan.OwnTimeZone
+	}
+	return s.mode
 }
 
 // perform runs a bound statement. Errors of servers come back in the client's names.
@@ -365,18 +374,22 @@ func (s *session) writeAll(j *job, st *plan.Statement) error {
 	x := &s.exec
 	own, mark := false, false
 	if st.Kind == plan.Write {
-		if s.inTransaction() {
+		switch {
+		case s.inTransaction():
 			mark = true
-		} else {
+		case s.status.Has(wire.StatusAutocommit):
 			own, s.tx = true, transaction{open: true, begin: "BEGIN"}
+		default: // the client ends what begins here
+			mark, s.tx = true, transaction{open: true, begin: "BEGIN"}
 		}
 	}
-	ok, err := s.writeRoutes(j, x, mark)
+	marked := map[int]bool{}
+	ok, err := s.writeRoutes(j, x, mark, marked)
 	if err != nil {
 		if own {
 			s.endTransaction("ROLLBACK", false)
-		} else if mark && s.tx.open && refused(err) {
-			if rerr := s.everywhere("ROLLBACK TO SAVEPOINT " + markName); rerr != nil {
+		} else if mark && s.inTransaction() && refused(err) {
+			if rerr := s.everywhere("ROLLBACK TO SAVEPOINT "+markName, func(h *hold) bool { return marked[h.target] }); rerr != nil {
 				err = rerr
 			}
 		}
@@ -405,8 +418,9 @@ func (s *session) writeAll(j *job, st *plan.Statement) error {
 // markName is the savepoint that a statement over several shards can be taken back to.
 const markName = "sidewire_statement"
 
-func (s *session) writeRoutes(j *job, x *plan.Execution, mark bool) (ok wire.OK, err error) {
-	marked, info := map[int]bool{}, ""
+// writeRoutes runs the routes. With mark it sets a savepoint on each connection first, and notes in marked where it did.
+func (s *session) writeRoutes(j *job, x *plan.Execution, mark bool, marked map[int]bool) (ok wire.OK, err error) {
+	info := ""
 	for i := range x.Routes {
 		r := &x.Routes[i]
 		h, err := s.join(j.v, r.Target, j.needs)
@@ -417,10 +431,10 @@ func (s *session) writeRoutes(j *job, x *plan.Execution, mark bool) (ok wire.OK,
 			return ok, lastTry(err)
 		}
 		if mark && !marked[r.Target] {
-			marked[r.Target] = true
 			if _, err := h.b.query("SAVEPOINT " + markName); err != nil {
 				return ok, lastTry(s.broke(h, err, j, true))
 			}
+			marked[r.Target] = true
 		}
 		part, err := s.writeOn(h, j, r)
 		if err != nil {

@@ -25,6 +25,7 @@ const guesses = 32
 type shardedStatement struct {
 	v       *virtual
 	planner *plan.Planner
+	mode    scan.Mode
 	plan    *plan.Statement // nil: SET, transactions and the like, served as text
 	vars    []scan.Var
 	text    string
@@ -67,13 +68,14 @@ func (s *session) prepareSharded(v *virtual, sql string, e effect, seq byte) err
 // replan makes the plan of a prepared statement anew when the rules or the tables changed.
 func (p *prepared) replan(s *session) error {
 	now := p.sharded.v.plans(s.ctx)
-	if p.sharded.planner == now {
+	if p.sharded.planner == now && p.sharded.mode == s.planMode() {
 		return nil
 	}
 	if err := s.scan.Scan(p.sharded.text, 0, s.mode); err != nil {
 		return err
 	}
-	p.sharded.planner, p.sharded.plan, p.sharded.vars = now, now.Prepare(p.sharded.text, &s.scan), slices.Clone(s.scan.Vars)
+	s.scan.Mode = s.planMode()
+	p.sharded.planner, p.sharded.mode, p.sharded.plan, p.sharded.vars = now, s.scan.Mode, now.Prepare(p.sharded.text, &s.scan), slices.Clone(s.scan.Vars)
 	return nil
 }
 

@@ -274,15 +274,20 @@ func (s *session) unsupported(sql string) error {
 
 func (s *session) savepointStatement(sql, name string, seq byte) error {
 	if !s.inTransaction() {
-		return s.ok(seq+1, wire.OK{}) // as a server does outside a transaction: it means nothing
+		if s.status.Has(wire.StatusAutocommit) {
+			return s.ok(seq+1, wire.OK{}) // as a server does outside a transaction: it means nothing
+		}
+		s.tx = transaction{open: true, begin: "BEGIN"}
 	}
-	if err := s.everywhere(sql); err != nil {
+	if err := s.everywhere(sql, all); err != nil {
 		return err
 	}
 	s.dropSavepoint(name)
 	s.tx.savepoints = append(s.tx.savepoints, savepoint{strings.Clone(name), strings.Clone(sql)})
 	return s.ok(seq+1, wire.OK{})
 }
+
+func all(*hold) bool { return true }
 
 func (s *session) dropSavepoint(name string) {
 	for i, p := range s.tx.savepoints {
@@ -303,7 +308,7 @@ func (s *session) toSavepoint(sql, name string, release bool, seq byte) error {
 	if at < 0 {
 		return fault(codeNoSavepoint, stateSyntax, "SAVEPOINT %s does not exist", name)
 	}
-	if err := s.everywhere(sql); err != nil {
+	if err := s.everywhere(sql, all); err != nil {
 		return err
 	}
 	if !release {
@@ -313,11 +318,11 @@ func (s *session) toSavepoint(sql, name string, release bool, seq byte) error {
 	return s.ok(seq+1, wire.OK{})
 }
 
-// everywhere runs a statement on every shard of the transaction. If one fails the transaction is given up, since the
-// shards would no longer agree.
-func (s *session) everywhere(sql string) error {
+// everywhere runs a statement on every shard of the transaction that is wanted. If one fails the transaction is given up,
+// since the shards would no longer agree.
+func (s *session) everywhere(sql string, wanted func(*hold) bool) error {
 	for _, h := range s.holds {
-		if !h.begun && !h.open {
+		if !h.begun && !h.open || !wanted(h) {
 			continue
 		}
 		err := s.wait(h.b)

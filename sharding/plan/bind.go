@@ -127,7 +127,6 @@ func (st *Statement) everywhere(in *Input, out *Execution) {
 		picks := [1]int{n}
 		out.Routes = append(out.Routes, Route{Target: g.table.Nodes[n].Target, Node: n, SQL: st.sql(in, out, picks[:])})
 	}
-	out.Affected = First
 }
 
 // onTarget returns a node of the table on the target, or any when target is -1.
@@ -335,6 +334,10 @@ func (st *Statement) rowValue(in *Input, k *insertKey, o *operand, key value.Val
 		if v, ok = o.get(in, st.mode); !ok {
 			return v, unsupported("the value of sharding column "+k.column+" is not known", "")
 		}
+	}
+	if st.mode&scan.OwnTimeZone != 0 && k.schema.Zoned() {
+		return v, unsupported("a value for sharding column "+k.column+" of type "+k.schema.Type+" in a session with a time zone of its own",
+			"do not set time_zone, or make the column a DATETIME")
 	}
 	return k.convert(v)
 }

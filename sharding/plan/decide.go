@@ -6,6 +6,7 @@ import (
 
 	"github.com/sidewire/sidewire/sharding/algorithm"
 	"github.com/sidewire/sidewire/sharding/rule"
+	"github.com/sidewire/sidewire/sharding/scan"
 	"github.com/sidewire/sidewire/sharding/schema"
 	"github.com/sidewire/sidewire/sharding/value"
 )
@@ -102,6 +103,9 @@ func (d *decider) evalIn(c *condition, t *rule.Table, s *rule.Strategy, mask fun
 			continue // = NULL is never true
 		}
 		v, fate := convert(v, c.schema, s)
+		if d.st.mode&scan.OwnTimeZone != 0 && c.schema.Zoned() {
+			fate = anywhere
+		}
 		switch fate {
 		case nowhere:
 			continue
@@ -145,6 +149,9 @@ combinations:
 				continue combinations
 			}
 			v, fate := convert(v, k.schema, s)
+			if d.st.mode&scan.OwnTimeZone != 0 && k.schema.Zoned() {
+				return
+			}
 			switch fate {
 			case nowhere:
 				continue combinations
@@ -180,7 +187,7 @@ func (d *decider) evalRange(c *condition, t *rule.Table, s *rule.Strategy, mask 
 			out.Clear()
 			return
 		}
-		if ok {
+		if ok && (d.st.mode&scan.OwnTimeZone == 0 || !c.schema.Zoned()) {
 			*bound.v, *bound.has = convertBound(v, c.schema, s)
 		}
 	}

@@ -136,6 +136,14 @@ func (m *merging) key(e ast.ExprNode, r region, order bool) (merge.Key, *Refusal
 		k.Column, refusal = m.aggregate(agg, -1)
 		return k, refusal
 	}
+	for i, f := range m.sel.Fields.Fields {
+		if _, column := e.(*ast.ColumnNameExpr); column || f.Expr == nil || aggregates(f.Expr) || i >= m.wild {
+			continue
+		}
+		if field, r := m.copied(m.fieldText(i)); r == nil && field == text {
+			return m.typedKey(e, text, i), nil // the query selects it already
+		}
+	}
 	return m.typedKey(e, text, -1), nil
 }
 
@@ -226,14 +234,19 @@ func (m *merging) typedKey(e ast.ExprNode, text string, column int) merge.Key {
 	if column < 0 {
 		k.Column = m.derive(text)
 	}
+	one := func(s string) string { return s }
+	if _, plain := e.(*ast.ColumnNameExpr); m.sel.GroupBy != nil && !plain {
+		// Under ONLY_FULL_GROUP_BY MariaDB does not see that a function of what is grouped by has one value in a group.
+		one = func(s string) string { return "MAX(" + s + ")" }
+	}
 	switch class {
 	case schema.Text:
-		k.Weight = m.derive("WEIGHT_STRING(" + text + ")")
+		k.Weight = m.derive(one("WEIGHT_STRING(" + text + ")"))
 		if k.Name = collation; collation == "" {
-			k.Collation = m.derive("COLLATION(" + text + ")")
+			k.Collation = m.derive(one("COLLATION(" + text + ")"))
 		}
 	case schema.Other:
-		k.Weight, k.Collation = m.derive("WEIGHT_STRING("+text+")"), m.derive("COLLATION("+text+")")
+		k.Weight, k.Collation = m.derive(one("WEIGHT_STRING("+text+")")), m.derive(one("COLLATION("+text+")"))
 	}
 	return k
 }

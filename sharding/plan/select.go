@@ -12,6 +12,10 @@ import (
 
 func (a *analysis) selectStatement(s *ast.SelectStmt) {
 	b := a.enter(s, nil, topBlock)
+	numbers := &setsInsertID{}
+	if s.Accept(numbers); numbers.found {
+		a.refuse(unsupported("LAST_INSERT_ID(x) in a SELECT", "use it in an UPDATE"))
+	}
 	if s.Kind != ast.SelectStmtKindSelect {
 		a.refuseShards("VALUES and TABLE")
 		if a.anySharded() {
@@ -265,6 +269,17 @@ func (v *session) Enter(n ast.Node) (ast.Node, bool) {
 }
 
 func (v *session) Leave(n ast.Node) (ast.Node, bool) { return n, true }
+
+// setsInsertID finds LAST_INSERT_ID(x). The answer to a SELECT does not tell which number it left on its server.
+type setsInsertID struct{ found bool }
+
+func (v *setsInsertID) Enter(n ast.Node) (ast.Node, bool) {
+	f, ok := n.(*ast.FuncCallExpr)
+	v.found = v.found || ok && f.FnName.L == "last_insert_id" && len(f.Args) > 0
+	return n, v.found
+}
+
+func (v *setsInsertID) Leave(n ast.Node) (ast.Node, bool) { return n, true }
 
 // shape chooses between passing rows on, grouping them and making them distinct.
 func (m *merging) shape() *Refusal {

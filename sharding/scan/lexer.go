@@ -1,6 +1,7 @@
 package scan
 
-// Mode holds the parts of sql_mode and of the client character set that change where tokens begin and end, or what they mean.
+// Mode holds the parts of sql_mode and of the client character set that change where tokens begin and end, or what they
+// mean, and of the session what a plan depends on.
 type Mode uint8
 
 // Modes.
@@ -8,6 +9,7 @@ const (
 	ANSIQuotes         Mode = 1 << iota // "x" is an identifier
 	NoBackslashEscapes                  // a backslash in a string is itself
 	PipesAsConcat                       // || joins texts
+	OwnTimeZone                         // the session has set a time zone: a TIMESTAMP's text is not what other sessions see
 )
 
 // Kind is the kind of a token.

@@ -45,6 +45,11 @@ func (c *Column) Exact() bool {
 	return false
 }
 
+// Zoned reports that a column's text depends on the session's time zone.
+func (c *Column) Zoned() bool {
+	return c != nil && c.Class == Datetime && strings.HasPrefix(strings.ToLower(c.Type), "timestamp")
+}
+
 // Table is the structure of one logical table.
 type Table struct {
 	Name    string
