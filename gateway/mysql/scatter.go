@@ -65,6 +65,9 @@ func (s *session) merged(j *job) error {
 			}
 			return err
 		}
+		if err := s.stopClock(j, h); err != nil {
+			return lastTry(s.broke(h, err, j, false))
+		}
 		q.sources = append(q.sources, &shardSource{q: q, h: h, route: &x.Routes[i]})
 	}
 	s.ungather()

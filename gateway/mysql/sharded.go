@@ -23,6 +23,8 @@ type job struct {
 	format merge.Format
 	// numbered: the statement gives its AUTO_INCREMENT column its values, which says nothing to LAST_INSERT_ID().
 	numbered bool
+	clock    bool   // several connections have to tell the same time
+	instant  string // that time, once it is known
 	// request writes what a route sends to its connection.
 	request func(b *backend, r *plan.Route) ([]byte, error)
 	// virtualID is the number a prepared statement gets with its answer.
@@ -108,7 +110,7 @@ func (s *session) perform(j *job, st *plan.Statement) error {
 
 func (s *session) spread(j *job, st *plan.Statement) error {
 	x := &s.exec
-	j.numbered = st.Numbered()
+	j.numbered, j.clock = st.Numbered(), st.Clock() && len(x.Routes) > 1
 	if r := x.Refusal; r != nil {
 		return fault(r.Code, r.State, "sidewire: %s", r.Error())
 	}
@@ -429,6 +431,9 @@ func (s *session) writeRoutes(j *job, x *plan.Execution, mark bool, marked map[i
 				err = s.broke(h, err, j, false)
 			}
 			return ok, lastTry(err)
+		}
+		if err := s.stopClock(j, h); err != nil {
+			return ok, lastTry(s.broke(h, err, j, false))
 		}
 		if mark && !marked[r.Target] {
 			if _, err := h.b.query("SAVEPOINT " + markName); err != nil {

@@ -12,12 +12,13 @@ import (
 
 // hold is a connection to one target of a virtual database, while the session holds it.
 type hold struct {
-	target int
-	b      *backend
-	begun  bool         // the session's transaction was begun there
-	open   bool         // its server says that a transaction is open
-	wrote  bool         // rows changed in that transaction
-	source *shardSource // whose rows are being read from it
+	target  int
+	b       *backend
+	begun   bool         // the session's transaction was begun there
+	open    bool         // its server says that a transaction is open
+	wrote   bool         // rows changed in that transaction
+	source  *shardSource // whose rows are being read from it
+	stopped bool         // its clock stands at a statement's instant
 }
 
 // transaction is a session's transaction over the shards of a virtual database. It is begun on a shard when the first
@@ -136,6 +137,7 @@ func (s *session) inTransaction() bool {
 // finish gives back the connections that nothing holds any more, and says in the session's status whether a
 // transaction is open.
 func (s *session) finish() {
+	s.resumeClocks()
 	keep := s.holds[:0]
 	for _, h := range s.holds {
 		if !h.b.broken && (h.open || h.begun || s.pins.any()) {

@@ -53,6 +53,7 @@ type Statement struct {
 	// plainWide says that the names' edits are all there is to a scattered text.
 	plainWide bool
 	catalog   bool // asks information_schema
+	clock     bool // see Clock
 }
 
 // Numbered reports that the statement itself gives an AUTO_INCREMENT column its values.

@@ -78,6 +78,7 @@ func (a *analysis) statement(text string, sc *scan.Result) {
 	default:
 		a.ddl(stmt, text)
 	}
+	a.tellsTime(stmt)
 	if sc.Flags&scan.Versioned != 0 && len(a.st.groups) > 0 {
 		a.refuseShards("an executable comment /*! ... */ in a statement")
 	}

@@ -63,6 +63,10 @@ func tableOf(c *ast.CreateTableStmt) *schema.Table {
 				col.Nullable = false
 			case ast.ColumnOptionCollate:
 				col.Collation = o.StrValue
+			case ast.ColumnOptionDefaultValue, ast.ColumnOptionOnUpdate:
+				v := &clockCalls{}
+				o.Expr.Accept(v)
+				col.Stamped = col.Stamped || v.found
 			case ast.ColumnOptionGenerated:
 				col.Generated = true
 			case ast.ColumnOptionPrimaryKey, ast.ColumnOptionUniqKey:

@@ -138,9 +138,7 @@ func (a *analysis) copies(stmt ast.StmtNode) {
 type varying struct{ name string }
 
 var varyingFunctions = map[string]bool{
-	"rand": true, "uuid": true, "uuid_short": true, "sysdate": true, "now": true, "current_timestamp": true, "curdate": true,
-	"curtime": true, "current_date": true, "current_time": true, "localtime": true, "localtimestamp": true, "unix_timestamp": true,
-	"utc_timestamp": true, "utc_date": true, "utc_time": true, "connection_id": true, "last_insert_id": true, "row_count": true,
+	"rand": true, "uuid": true, "uuid_short": true, "sysdate": true, "connection_id": true, "last_insert_id": true, "row_count": true,
 	"found_rows": true, "get_lock": true, "release_lock": true, "random_bytes": true, "sleep": true, "user": true, "current_user": true,
 	"session_user": true, "system_user": true, "version": true, "sys_guid": true,
 }
@@ -148,7 +146,7 @@ var varyingFunctions = map[string]bool{
 func (v *varying) Enter(n ast.Node) (ast.Node, bool) {
 	switch x := n.(type) {
 	case *ast.FuncCallExpr:
-		if varyingFunctions[x.FnName.L] && (x.FnName.L != "unix_timestamp" || len(x.Args) == 0) {
+		if varyingFunctions[x.FnName.L] {
 			v.name = strings.ToUpper(x.FnName.O) + "()"
 		}
 	case *ast.VariableExpr:

@@ -10,7 +10,8 @@ import (
 func Queries(database string) [2]string {
 	lit := "'" + strings.NewReplacer(`'`, `''`, `\`, `\\`).Replace(database) + "'"
 	return [2]string{
-		"SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, COALESCE(COLLATION_NAME, ''), IS_NULLABLE, EXTRA" +
+		"SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, COALESCE(COLLATION_NAME, ''), IS_NULLABLE," +
+			" CONCAT(EXTRA, IF(LOWER(COLUMN_DEFAULT) LIKE 'current_timestamp%' OR LOWER(COLUMN_DEFAULT) LIKE '%now(%', ' current_timestamp', ''))" +
 			" FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = " + lit + " ORDER BY TABLE_NAME, ORDINAL_POSITION",
 		"SELECT TABLE_NAME, INDEX_NAME, IF(SUB_PART IS NULL, COLUMN_NAME, CONCAT(COLUMN_NAME, '(', SUB_PART, ')')) FROM information_schema.STATISTICS WHERE NON_UNIQUE = 0 AND TABLE_SCHEMA = " + lit +
 			" ORDER BY TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX",
@@ -36,7 +37,8 @@ func Learn(columns, keys [][]string) (Physical, error) {
 		t.Columns = append(t.Columns, Column{
 			Name: r[1], Class: classOf(r[2]), Type: r[3], Unsigned: strings.Contains(r[3], "unsigned"), Collation: r[4],
 			Nullable: r[5] == "YES", AutoIncrement: strings.Contains(extra, "auto_increment"),
-			Generated: strings.Contains(extra, "generated"),
+			Generated: strings.Contains(strings.ReplaceAll(extra, "default_generated", ""), "generated"),
+			Stamped:   strings.Contains(extra, "current_timestamp"),
 		})
 	}
 	last := ""

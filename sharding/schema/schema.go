@@ -31,6 +31,7 @@ type Column struct {
 	Nullable      bool
 	AutoIncrement bool
 	Generated     bool // computed: takes no value in INSERT
+	Stamped       bool // gets the time by itself
 }
 
 // Exact reports that equal values of the column are equal bytes, so that a hash of the text finds every equal row.
