@@ -55,6 +55,7 @@ type backend struct {
 	broken    bool   // an answer ended in the middle, or something spoke unasked
 
 	idleSince time.Time
+	lent      time.Time     // to the session that has it
 	owner     uint64        // the session that used it last
 	foreign   bool          // before its present owner another session used it
 	cancelled bool          // somebody cancelled a statement on it

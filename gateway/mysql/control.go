@@ -1,12 +1,14 @@
 package mysql
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 
+	"github.com/sidewire/sidewire/gateway/cluster"
 	wire "github.com/sidewire/sidewire/protocols/mysql"
 	"github.com/sidewire/sidewire/sharding/scan"
 )
@@ -194,4 +196,19 @@ func (s *session) ownNumber(sql string) string {
 	}
 	out.WriteString(sql[from:])
 	return out.String()
+}
+
+// cancel ends the statement that a backend runs, through a connection of its own. The backend's owner still reads the
+// answer, or has given the connection up.
+func (u *upstream) cancel(ctx context.Context, b *backend, how string) error {
+	ctx, cancel := context.WithTimeout(ctx, u.cluster.Config().ConnectTimeout.Std())
+	defer cancel()
+	user, password := u.block().login(b.class.as)
+	control, err := dialBackend(cluster.ForItself(ctx), u.cluster, b.pool.endpoint, class{collation: wire.CollationUTF8MB4}, user, password)
+	if err != nil {
+		return err
+	}
+	defer control.close()
+	_, err = control.query(fmt.Sprintf("%s %d", how, b.threadID))
+	return err
 }

@@ -34,6 +34,7 @@ type upstream struct {
 	dials    *telemetry.Counter
 	stale    *telemetry.Counter
 	buffered *telemetry.Counter
+	measure  *telemetry.Pool
 
 	pools     sync.Map                   // *cluster.Endpoint -> *pool
 	switching atomic.Pointer[switchover] // nil: none is under way
@@ -56,6 +57,11 @@ func newUpstream(h host.Host, c *cluster.Cluster) *upstream {
 	h.Metrics().GaugeFunc("sidewire_mysql_backend_idle", "Backend connections that nobody holds.", func() float64 { return float64(u.count().idle) }, labels...)
 	h.Metrics().GaugeFunc("sidewire_mysql_failover_waiting", "Statements that now wait because no endpoint can take them.", func() float64 { return float64(u.held.Load()) }, labels...)
 	h.Metrics().GaugeFunc("sidewire_mysql_pool_waiting", "Statements now waiting for a backend connection.", func() float64 { return float64(u.count().waiting) }, labels...)
+	u.measure = telemetry.NewPool(h.Metrics(), c.Name(), func() telemetry.PoolReading {
+		n := u.count()
+		most := u.block().Pool.Max * max(len(c.Endpoints()), 1)
+		return telemetry.PoolReading{Idle: n.idle, Used: n.open - n.idle, Pending: n.waiting, Max: most, MaxIdle: most}
+	})
 	u.swept.Go(u.sweep)
 	h.Action(u.action(), u.switchOver)
 	return u
@@ -155,13 +161,15 @@ type want struct {
 func (u *upstream) lease(ctx context.Context, w *want, session uint64) (*backend, error) {
 	if b := w.last; b != nil && b.pool.up == u && !u.moving(w) && b.pool.retake(w) {
 		if !u.moving(w) {
-			return b.begin(session), nil
+			u.measure.Waited(0)
+			return b.begin(session, w.now), nil
 		}
 		b.pool.put(b)
 	}
 	if w.exact {
 		return nil, nil
 	}
+	began := u.host.Now()
 	b, err := u.find(ctx, w)
 	if err != nil && !refused(err) {
 		b, err = u.await(ctx, w, err)
@@ -169,7 +177,9 @@ func (u *upstream) lease(ctx context.Context, w *want, session uint64) (*backend
 	if err != nil {
 		return nil, err
 	}
-	return b.begin(session), nil
+	now := u.host.Now()
+	u.measure.Waited(now.Sub(began))
+	return b.begin(session, now), nil
 }
 
 // find takes a connection to an endpoint that fits now.
@@ -232,7 +242,8 @@ func (u *upstream) await(ctx context.Context, w *want, why error) (*backend, err
 }
 
 // begin makes session the backend's owner.
-func (b *backend) begin(session uint64) *backend {
+func (b *backend) begin(session uint64, now time.Time) *backend {
+	b.lent = now
 	b.foreign = b.owner != session
 	b.owner = session
 	b.uses++
@@ -438,6 +449,7 @@ func (p *pool) wait(ctx context.Context, w *want, limits *Pool) (*backend, error
 	case <-timer.C:
 		p.abandon(turn)
 		p.up.refused.Inc()
+		p.up.measure.TimedOut()
 		return nil, fault(codeTooManyConnections, stateRejected, "sidewire: all %d connections to %s stayed in use for %s",
 			limits.Max, p.endpoint.Address(), limits.Wait)
 	case <-ctx.Done():
@@ -479,6 +491,7 @@ func (p *pool) abandon(turn chan *backend) {
 // dial opens a connection for w; its place in p.open is taken already.
 func (p *pool) dial(ctx context.Context, w *want) (*backend, error) {
 	user, password := p.up.block().login(w.class.as)
+	began := p.up.host.Now()
 	ctx, cancel := context.WithTimeout(ctx, p.up.cluster.Config().ConnectTimeout.Std())
 	defer cancel()
 	b, err := dialBackend(ctx, p.up.cluster, p.endpoint, w.class, user, password)
@@ -491,6 +504,7 @@ func (p *pool) dial(ctx context.Context, w *want) (*backend, error) {
 	}
 	b.user, b.password = user, password
 	b.pool, b.opened = p, p.up.host.Now()
+	p.up.measure.Created(b.opened.Sub(began))
 	p.mu.Lock()
 	if p.all == nil {
 		p.all = map[*backend]struct{}{}
@@ -505,6 +519,7 @@ func (p *pool) dial(ctx context.Context, w *want) (*backend, error) {
 // give takes a connection back from its session.
 func (p *pool) give(b *backend, now time.Time) {
 	p.endpoint.End()
+	p.up.measure.Used(now.Sub(b.lent))
 	if b.broken || p.worn(b, now) {
 		p.discard(b)
 		return
@@ -580,19 +595,4 @@ func (p *pool) trim(now time.Time) {
 	}
 	clear(p.idle[len(keep):])
 	p.idle = keep
-}
-
-// cancel ends the statement that a backend runs, through a connection of its own. The backend's owner still reads the
-// answer, or has given the connection up.
-func (u *upstream) cancel(ctx context.Context, b *backend, how string) error {
-	ctx, cancel := context.WithTimeout(ctx, u.cluster.Config().ConnectTimeout.Std())
-	defer cancel()
-	user, password := u.block().login(b.class.as)
-	control, err := dialBackend(cluster.ForItself(ctx), u.cluster, b.pool.endpoint, class{collation: wire.CollationUTF8MB4}, user, password)
-	if err != nil {
-		return err
-	}
-	defer control.close()
-	_, err = control.query(fmt.Sprintf("%s %d", how, b.threadID))
-	return err
 }

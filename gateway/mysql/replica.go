@@ -369,7 +369,7 @@ func (u *upstream) leaseRead(ctx context.Context, w *want, session uint64, own p
 			return nil, nil // the primary says what is wrong, if it is more than this replica
 		}
 	}
-	b.begin(session)
+	b.begin(session, w.now)
 	if need.within(u.written.at(e)) {
 		return b, nil
 	}

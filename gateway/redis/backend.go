@@ -45,6 +45,7 @@ type backend struct {
 	heard     int64 // when the last of them came
 	opened    int64 // when it was connected
 	asked     int64 // when it was used last
+	lent      int64 // when its holder got it
 	early     float64
 	waiters   []func(err error)
 }
@@ -99,6 +100,9 @@ func (b *backend) connected(w wire) {
 	b.state = ready
 	b.opened, b.asked, b.early = b.engine.clock, b.engine.clock, b.engine.rnd.Float64()/10
 	b.pool.node.upstream.queued -= b.pending.len()
+	for i := range b.pending.len() {
+		b.pool.node.upstream.measure.Waited(time.Duration(b.engine.clock - b.pending.at(i).start))
+	}
 	b.wire = w
 	w.Retain()
 	if len(b.queued) > 0 {

@@ -150,8 +150,9 @@ func (p *pool) lease(s *session) (*backend, error) {
 	if n := len(p.idle); n > 0 {
 		b := p.idle[n-1]
 		p.idle = p.idle[:n-1]
-		b.holder = s
+		b.holder, b.lent = s, b.engine.clock
 		p.leased++
+		u.measure.Waited(0)
 		return b, nil
 	}
 	if limit := p.view.upstream.maxDedicated; p.leased >= limit {
@@ -164,7 +165,7 @@ func (p *pool) lease(s *session) (*backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.dedicated, b.holder = true, s
+	b.dedicated, b.holder, b.lent = true, s, b.engine.clock
 	p.leased++
 	p.view.upstream.engine.out.dial(b)
 	return b, nil
@@ -183,7 +184,7 @@ func (p *pool) giveBack(b *backend) {
 		return
 	}
 	b.holder = nil
-	p.leased--
+	p.back(b)
 	p.idle = append(p.idle, b)
 }
 
@@ -203,7 +204,13 @@ func (p *pool) forget(b *backend) {
 			return
 		}
 	}
+	p.back(b)
+}
+
+// back counts a leased connection that is one no more.
+func (p *pool) back(b *backend) {
 	p.leased--
+	p.node.upstream.measure.Used(time.Duration(b.engine.clock - b.lent))
 }
 
 // closed tells whether the node has left the upstream.

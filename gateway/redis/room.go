@@ -92,7 +92,7 @@ func (r *room) attach(c *cluster.Cluster, conf *config.Cluster) (*attachment, er
 	r.do(func() {
 		a.up = r.engine.newUpstream(c.Name())
 		a.up.attachment, a.up.nearby = a, nearby
-		a.up.refuse = c.Refuse
+		a.up.refuse, a.up.measure = c.Refuse, r.measurePool(c.Name())
 		a.up.reporting = func(n *node, cause error) {
 			if e := c.Endpoint(n.address); e != nil {
 				c.Report(e, cause)
@@ -310,7 +310,11 @@ func (r *room) dial(b *backend) {
 	}
 	a := u.attachment
 	go func() {
+		began := r.host.Now()
 		conn, session, said, err := a.open(a.ctx, n.address, account)
+		if err == nil {
+			u.measure.Created(r.host.Now().Sub(began))
+		}
 		ok := r.loop.Post(func() {
 			r.engine.clock = r.loop.Now().UnixNano()
 			if err != nil {

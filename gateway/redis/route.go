@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sidewire/sidewire/gateway/telemetry"
 	"github.com/sidewire/sidewire/protocols/redis"
 	"github.com/sidewire/sidewire/sharding/hash"
 )
@@ -54,6 +55,7 @@ type upstream struct {
 	reporting  func(n *node, err error)
 	nearby     func(address string) bool // whether a server is in this process's zone; nil: nobody knows
 	attachment *attachment               // nil in tests
+	measure    *telemetry.Pool           // nil in tests
 
 	// Settings.
 	db           int

@@ -86,3 +86,14 @@ func (r *room) gateStats(gate string) {
 		}))
 	}
 }
+
+// measurePool shows a cluster's connections under OpenTelemetry's names. Shared ones are never lent: what is lent are those that a client
+// has for itself.
+func (r *room) measurePool(cluster string) *telemetry.Pool {
+	return telemetry.NewPool(r.host.Metrics(), cluster, func() telemetry.PoolReading {
+		r.reading.mu.Lock()
+		defer r.reading.mu.Unlock()
+		c := r.reading.clusters[cluster]
+		return telemetry.PoolReading{Idle: c.Idle, Used: c.Connections - c.Idle, Pending: c.Queued, Max: c.most, MaxIdle: c.mostIdle, MinIdle: c.leastIdle}
+	})
+}

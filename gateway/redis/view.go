@@ -19,10 +19,14 @@ type reading struct {
 type clusterReading struct {
 	Nodes       []nodeReading `json:"servers"`
 	Connections int           `json:"connections"`
+	Idle        int           `json:"idle"`
+	Queued      int           `json:"queued"`
 	InFlight    int           `json:"in_flight"`
 	Redirected  uint64        `json:"redirected"`
 	Mirrored    uint64        `json:"mirrored"`
 	Unmirrored  uint64        `json:"not_mirrored"`
+
+	most, mostIdle, leastIdle int // connections
 }
 
 type nodeReading struct {
@@ -77,7 +81,9 @@ func (r *room) snapshot(rd *reading) {
 }
 
 func (u *upstream) reading() clusterReading {
-	c := clusterReading{Redirected: u.stats.redirected, Mirrored: u.stats.mirrored, Unmirrored: u.stats.unmirrored}
+	c := clusterReading{Queued: u.queued, Redirected: u.stats.redirected, Mirrored: u.stats.mirrored, Unmirrored: u.stats.unmirrored}
+	servers := len(u.nodes) * len(u.views) // each identity has its own
+	c.most, c.mostIdle, c.leastIdle = servers*(u.connections+u.maxDedicated), servers*(u.connections+keptIdle), len(u.nodes)*u.least
 	at := map[*node]int{}
 	for i, n := range u.nodes {
 		at[n] = i
@@ -97,6 +103,9 @@ func (u *upstream) reading() clusterReading {
 		n.InFlight += b.pending.len()
 		c.Connections++
 		c.InFlight += b.pending.len()
+		if b.holder == nil && b.pending.len() == 0 {
+			c.Idle++
+		}
 		if b.dedicated {
 			n.Dedicated++
 		}

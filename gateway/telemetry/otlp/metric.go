@@ -25,6 +25,15 @@ type producer struct {
 var conventional = map[string][2]string{
 	"db_client_operation_duration_seconds":        {"db.client.operation.duration", "s"},
 	"db_client_response_returned_rows":            {"db.client.response.returned_rows", "{row}"},
+	"db_client_connections":                       {"db.client.connection.count", "{connection}"},
+	"db_client_connection_pending_requests":       {"db.client.connection.pending_requests", "{request}"},
+	"db_client_connection_max":                    {"db.client.connection.max", "{connection}"},
+	"db_client_connection_idle_max":               {"db.client.connection.idle.max", "{connection}"},
+	"db_client_connection_idle_min":               {"db.client.connection.idle.min", "{connection}"},
+	"db_client_connection_timeouts_total":         {"db.client.connection.timeouts", "{timeout}"},
+	"db_client_connection_create_time_seconds":    {"db.client.connection.create_time", "s"},
+	"db_client_connection_wait_time_seconds":      {"db.client.connection.wait_time", "s"},
+	"db_client_connection_use_time_seconds":       {"db.client.connection.use_time", "s"},
 	"messaging_client_operation_duration_seconds": {"messaging.client.operation.duration", "s"},
 }
 
@@ -32,6 +41,7 @@ var conventional = map[string][2]string{
 var labelNames = map[string]string{
 	"db_system_name": "db.system.name", "db_namespace": "db.namespace", "db_operation_name": "db.operation.name",
 	"db_response_status_code": "db.response.status_code", "error_type": "error.type", "server_address": "server.address", "server_port": "server.port",
+	"db_client_connection_pool_name": "db.client.connection.pool.name", "db_client_connection_state": "db.client.connection.state",
 	"messaging_system": "messaging.system", "messaging_operation_name": "messaging.operation.name", "messaging_operation_type": "messaging.operation.type",
 }
 
@@ -74,6 +84,10 @@ func (p *producer) Produce(context.Context) ([]metricdata.ScopeMetrics, error) {
 		case telemetry.KindCounter:
 			m.Data = metricdata.Sum[float64]{DataPoints: p.numbers(&f, now), Temporality: metricdata.CumulativeTemporality, IsMonotonic: true}
 		default:
+			if strings.HasPrefix(name, "db.client.connection.") { // up and down counters, to the conventions
+				m.Data = metricdata.Sum[float64]{DataPoints: p.numbers(&f, now), Temporality: metricdata.CumulativeTemporality}
+				break
+			}
 			m.Data = metricdata.Gauge[float64]{DataPoints: p.numbers(&f, now)}
 		}
 		out.Metrics = append(out.Metrics, m)
