@@ -25,7 +25,7 @@ type control struct {
 	address  string
 	next     int32
 	versions map[int16][2]int16 // what the broker speaks
-	expires  time.Time          // when the broker wants to see credentials again; zero: never
+	renew    time.Time          // when it is to be made anew, before the broker wants to see credentials again; zero: never
 	buf      []byte
 }
 
@@ -53,7 +53,9 @@ func (c *control) begin(ctx context.Context, cl *cluster.Cluster) error {
 	if err := c.apiVersions(ctx); err != nil {
 		return err
 	}
-	return c.authenticate(ctx, cl.Config().Block.(*ClusterBlock).SASL)
+	life, err := authenticate(ctx, c.address, cl.Config().Block.(*ClusterBlock).SASL, c.exchange)
+	c.renew = renewal(time.Now(), life)
+	return err
 }
 
 // apiVersions asks with version 0, which every broker answers.

@@ -38,14 +38,11 @@ func (s *session) handshake(ctx context.Context) error {
 	c := &control{conn: s.up, address: s.target}
 	ctx, cancel := context.WithTimeout(ctx, s.view.upstream.cluster.Config().ConnectTimeout.Std())
 	defer cancel()
-	if err := c.authenticate(ctx, creds); err != nil {
+	life, err := authenticate(ctx, s.target, creds, c.exchange)
+	if err != nil {
 		return fmt.Errorf("authenticating to broker: %v", err) // not wrapped: no end of a connection is an ordinary one here
 	}
-	if !c.expires.IsZero() {
-		// The broker would end the connection in the middle of something. It is ended between two requests before, and
-		// the client connects anew, which every client does by itself.
-		s.renew = c.expires.Add(-time.Until(c.expires) / 10)
-	}
+	s.renew = renewal(time.Now(), life)
 	return s.up.SetDeadline(time.Time{})
 }
 

@@ -66,7 +66,7 @@ func (s *session) finish(e *kafka.Inflight, size int64) {
 	s.unflushed = true
 	s.moved.Signal()
 	s.mu.Unlock()
-	if e.Key < 0 {
+	if e.Key < 0 || e.Flags&kafka.FlagOwn != 0 {
 		return
 	}
 	took := time.Duration(s.rep.woke.UnixNano() - e.Started)
@@ -149,6 +149,8 @@ func (s *session) reply(e kafka.Inflight) (int64, error) {
 	s.walker.Throttle = 0
 	s.code = kafka.TopError(e.Key, e.Version, s.rep.ahead()[n:])
 	switch {
+	case e.Flags&kafka.FlagOwn != 0:
+		return size, s.proof(n, size)
 	case e.Part != nil, e.Flags&kafka.FlagNames != 0 && !streams(e.Key, e.Version):
 		return size, s.governed(&e, n, size)
 	case kafka.Rewritten(e.Key, e.Version), s.view.base != 0 && kafka.CarriesNodes(e.Key):

@@ -113,7 +113,9 @@ func (s *session) request(first bool) error {
 		return fmt.Errorf("session of user %q ended: it did not authenticate again in time", s.sasl.user.Name)
 	}
 	if !s.renew.IsZero() && s.req.woke.After(s.renew) {
-		return errDrain // nothing of this request went to the broker
+		if err := s.authenticateAgain(); err != nil {
+			return err
+		}
 	}
 	e := kafka.Inflight{Key: h.Key, Version: h.Version, CorrelationID: h.CorrelationID, Started: s.req.woke.UnixNano(), Size: size}
 	if h.Key == kafka.Produce && s.door.host.Statements().Traced() {

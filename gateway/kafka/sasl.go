@@ -58,38 +58,42 @@ func newSASLClient(c *Credentials) (saslClient, error) {
 // maxRounds bounds a SASL exchange; SCRAM takes three.
 const maxRounds = 8
 
-// authenticate proves who sidewire is. Nil credentials are no proof, where the broker wants none.
-func (c *control) authenticate(ctx context.Context, creds *Credentials) error {
+// exchange asks a broker one thing and waits for its answer.
+type exchange func(context.Context, kmsg.Request) (kmsg.Response, error)
+
+// authenticate proves who sidewire is to the broker at an address. Nil credentials are no proof, where the broker wants none. It
+// returns how long the proof holds; 0: for ever.
+func authenticate(ctx context.Context, address string, creds *Credentials, ask exchange) (life time.Duration, err error) {
 	if creds == nil {
-		return nil
+		return 0, nil
 	}
 	cl, err := newSASLClient(creds)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	shake := kmsg.NewPtrSASLHandshakeRequest()
 	shake.Version, shake.Mechanism = 1, creds.Mechanism
-	resp, err := c.exchange(ctx, shake)
+	resp, err := ask(ctx, shake)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if r := resp.(*kmsg.SASLHandshakeResponse); r.ErrorCode != 0 {
-		return fmt.Errorf("broker %s does not take %s: it offers %s", c.address, creds.Mechanism, strings.Join(r.SupportedMechanisms, ", "))
+		return 0, fmt.Errorf("broker %s does not take %s: it offers %s", address, creds.Mechanism, strings.Join(r.SupportedMechanisms, ", "))
 	}
 	var challenge []byte
 	for range maxRounds {
 		out, err := cl(challenge)
 		if err != nil {
-			return fmt.Errorf("authenticating to %s with %s: %w", c.address, creds.Mechanism, err)
+			return 0, fmt.Errorf("authenticating to %s with %s: %w", address, creds.Mechanism, err)
 		}
 		if len(out) == 0 && challenge != nil {
-			return nil // the client has verified the server and has nothing more to say
+			return life, nil // the client has verified the server and has nothing more to say
 		}
 		auth := kmsg.NewPtrSASLAuthenticateRequest()
 		auth.Version, auth.SASLAuthBytes = 1, out
-		resp, err := c.exchange(ctx, auth)
+		resp, err := ask(ctx, auth)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		r := resp.(*kmsg.SASLAuthenticateResponse)
 		if r.ErrorCode != 0 {
@@ -97,17 +101,15 @@ func (c *control) authenticate(ctx context.Context, creds *Credentials) error {
 			if r.ErrorMessage != nil {
 				why = *r.ErrorMessage
 			}
-			return fmt.Errorf("authenticating to %s as %q with %s: error code %d: %s", c.address, creds.User, creds.Mechanism, r.ErrorCode, why)
+			return 0, fmt.Errorf("authenticating to %s as %q with %s: error code %d: %s", address, creds.User, creds.Mechanism, r.ErrorCode, why)
 		}
-		if r.SessionLifetimeMillis > 0 {
-			c.expires = time.Now().Add(time.Duration(r.SessionLifetimeMillis) * time.Millisecond)
-		}
+		life = max(time.Duration(r.SessionLifetimeMillis)*time.Millisecond, 0)
 		if creds.Mechanism == mechanismPlain || creds.Mechanism == mechanismOAuth {
-			return nil
+			return life, nil
 		}
 		challenge = r.SASLAuthBytes
 	}
-	return fmt.Errorf("authenticating to %s: no end after %d rounds", c.address, maxRounds)
+	return 0, fmt.Errorf("authenticating to %s: no end after %d rounds", address, maxRounds)
 }
 
 // errCredentials is all that a client learns; which half was wrong is nobody's business.

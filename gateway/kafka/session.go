@@ -105,7 +105,8 @@ type session struct {
 	tokens       int          // raw SASL frames still to come from the client; request goroutine
 	sasl         *saslServer  // where clients authenticate to sidewire; request goroutine
 	expires      time.Time    // when the client must have authenticated again; request goroutine
-	renew        time.Time    // when the broker's side has to be made anew; request goroutine
+	renew        time.Time    // when the broker has to be shown credentials again; request goroutine
+	proofs       chan []byte  // what the broker answers to that
 	walker       kafka.Walker // of responses; reply goroutine
 	walkerIn     kafka.Walker // of Produce requests; request goroutine
 	seen, seenIn tally        // what they count
@@ -250,6 +251,7 @@ func (s *session) prepare() {
 	block := s.door.block()
 	s.ring = kafka.NewRing(block.InFlight)
 	s.ended = make(chan struct{})
+	s.proofs = make(chan []byte, 1)
 	s.moved.L = &s.mu
 	stall := block.Stall.Std()
 	s.counted = block.Topics != nil

@@ -119,6 +119,10 @@ func (u *upstream) run(ctx context.Context) {
 func (u *upstream) refresh(ctx context.Context, conn **control) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*u.cluster.Config().ConnectTimeout.Std())
 	defer cancel()
+	if *conn != nil && !(*conn).renew.IsZero() && time.Now().After((*conn).renew) {
+		(*conn).close()
+		*conn = nil
+	}
 	if *conn == nil {
 		c, err := u.control(ctx)
 		if err != nil {

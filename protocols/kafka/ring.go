@@ -19,10 +19,11 @@ type Inflight struct {
 type InflightFlags uint16
 
 // FlagNames: the names in the response are mapped. FlagListing: the request asked for everything there is, so that what is
-// not allowed is left out of the response instead of refused in it.
+// not allowed is left out of the response instead of refused in it. FlagOwn: nobody but sidewire asked.
 const (
 	FlagNames InflightFlags = 1 << iota
 	FlagListing
+	FlagOwn
 )
 
 // Ring keeps the in-flight requests of one connection in order: a broker answers a connection strictly in order, so
