@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/sidewire/sidewire/gateway/cluster"
@@ -283,6 +285,12 @@ func loopbackCandidates(prefix netip.Prefix, node int32, port string) func(yield
 // maxTries bounds how many addresses are tried for one broker: a range that other programs filled is not searched whole.
 const maxTries = 64
 
+// occupied says that an address is not to be had, so that another will do. Any other error passes with time, and then the broker must
+// have its own address: before the listener serves, none can be opened.
+func occupied(err error) bool {
+	return errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EACCES)
+}
+
 // openFirst binds the first candidate that is free. mu is held.
 func (d *door) openFirst(node int32, candidates func(func(string) bool)) (*place, error) {
 	var p *place
@@ -296,7 +304,7 @@ func (d *door) openFirst(node int32, candidates func(func(string) bool)) (*place
 		if err != nil {
 			last = err
 			tries++
-			return tries < maxTries
+			return occupied(err) && tries < maxTries
 		}
 		host, port, _ := net.SplitHostPort(address)
 		n, _ := strconv.Atoi(port)
