@@ -76,7 +76,7 @@ func openPair(t *testing.T, rules string) *pair {
 		t.Fatal(err)
 	}
 	defer admin.close()
-	if err := recreate(admin, "beside_whole"); err != nil {
+	if err := recreate(admin, "beside"); err != nil {
 		t.Fatal(err)
 	}
 	addr, err := sidewire(t)(map[string]string{"beside": rules})
@@ -84,7 +84,7 @@ func openPair(t *testing.T, rules string) *pair {
 		t.Fatal(err)
 	}
 	p := &pair{}
-	if p.whole, err = dial(srv.Addr, srv.User, srv.Password, "beside_whole"); err != nil {
+	if p.whole, err = dial(srv.Addr, srv.User, srv.Password, "beside"); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.whole.close)

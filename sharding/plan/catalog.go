@@ -29,40 +29,88 @@ func (a *analysis) catalogQuery(s *ast.SelectStmt, b *block) {
 		a.refuse(unsupported(what+" in a question to information_schema", "ask for the columns by name, in one plain SELECT"))
 	}
 	target := a.Rules.Default
-	if a.st.targets = []int{target}; len(a.blocks) > 1 {
-		refuse("a nested query")
-		return
-	}
-	for _, t := range b.tables {
-		if t.node == nil || t.rule != nil || !strings.EqualFold(t.node.Schema.O, "information_schema") {
-			refuse("another table")
-			return
-		}
-	}
-	for _, f := range s.Fields.Fields {
-		if f.WildCard != nil {
-			refuse("*")
-			return
-		}
-	}
-	c, ok := cut(a.st.source, a.mode)
-	if !ok {
-		refuse("a form that is not understood")
-		return
-	}
+	a.st.targets = []int{target}
 	names, hidden, missing := a.catalogNames(target)
 	if missing != "" {
 		a.refuse(unsupported("information_schema cannot tell of table "+missing+", which is not on data source "+a.Rules.Targets[target].Name, ""))
 		return
 	}
-	v := &catalogColumns{a: a, database: a.Rules.Targets[target].Write.Database, names: names}
-	s.Accept(v)
-	if v.figure != "" && len(names) > 0 {
-		refuse("column " + v.figure + ", which would tell of one shard,")
+	places, err := locate(a.st.source, a.mode, s, a.wanted)
+	if err != nil {
+		refuse("a form that is not understood")
 		return
 	}
-	a.catalogAliases(s, c)
+	for _, b := range a.blocks {
+		if b.role != topBlock && b.role != derived {
+			refuse("a nested query, other than in FROM,")
+			return
+		}
+		at := -1
+		for _, t := range b.tables {
+			switch {
+			case t.inner != nil:
+			case t.node == nil || t.rule != nil || !strings.EqualFold(t.node.Schema.O, "information_schema"):
+				refuse("another table")
+				return
+			default:
+				at = places[t.node].table.Start
+			}
+		}
+		if at < 0 {
+			continue // it asks what a nested query says
+		}
+		if what := a.catalogBlock(b, at, target, names, hidden); what != "" {
+			refuse(what)
+			return
+		}
+	}
+}
+
+// catalogBlock edits one SELECT, which names a table of information_schema at an offset. It returns what cannot be, or "".
+func (a *analysis) catalogBlock(b *block, at, target int, names [][2]string, hidden []string) (what string) {
+	for _, f := range b.sel.Fields.Fields {
+		if f.WildCard != nil {
+			return "*"
+		}
+	}
+	c, ok := a.cutAround(at)
+	if !ok {
+		return "a form that is not understood"
+	}
+	v := &catalogColumns{a: a, sel: b.sel, database: a.Rules.Targets[target].Write.Database, names: names}
+	b.sel.Accept(v)
+	if v.figure != "" && len(names) > 0 {
+		return "column " + v.figure + ", which would tell of one shard,"
+	}
+	a.catalogAliases(b.sel, c)
 	a.hide(b, c, hidden)
+	return ""
+}
+
+// cutAround finds the clauses of the SELECT that an offset lies in: of the text, or of the parentheses around it.
+func (a *analysis) cutAround(at int) (clauses, bool) {
+	var open []int
+	r := region{0, len(a.st.source)}
+	l := scan.Lexer{Text: a.st.source, Mode: a.mode}
+	for t := l.Next(); t.Kind != scan.EOF && t.Kind != scan.Invalid; t = l.Next() {
+		switch c := a.st.source[t.Start]; {
+		case t.Kind != scan.Op:
+		case c == '(':
+			open = append(open, t.End)
+		case c == ')' && len(open) > 0:
+			start := open[len(open)-1]
+			open = open[:len(open)-1]
+			if start <= at && at < t.Start && r.start < start {
+				r = region{start, t.Start}
+			}
+		}
+	}
+	c, ok := cut(a.st.source[r.start:r.end], a.mode)
+	for _, x := range [...]*region{&c.fields, &c.from, &c.where, &c.group, &c.having, &c.order, &c.limit, &c.tail} {
+		x.start += r.start
+		x.end += r.start
+	}
+	return c, ok
 }
 
 // catalogNames returns the logical name of each physical table on a target that has another, and the physical names
@@ -103,12 +151,16 @@ func (a *analysis) catalogNames(target int) (names [][2]string, hidden []string,
 // catalogColumns replaces columns that hold names.
 type catalogColumns struct {
 	a        *analysis
+	sel      *ast.SelectStmt
 	database string
 	names    [][2]string
 	figure   string
 }
 
 func (v *catalogColumns) Enter(n ast.Node) (ast.Node, bool) {
+	if x, ok := n.(*ast.SelectStmt); ok && x != v.sel {
+		return n, true // a block of its own
+	}
 	c, ok := n.(*ast.ColumnNameExpr)
 	if !ok {
 		return n, false
@@ -162,22 +214,36 @@ func (a *analysis) catalogAliases(s *ast.SelectStmt, c clauses) {
 	}
 }
 
-// hide leaves the further physical tables of sharded tables out.
+// hide leaves out the further physical tables of sharded tables, and a database that has the virtual one's name.
 func (a *analysis) hide(b *block, c clauses, hidden []string) {
-	if len(hidden) == 0 {
-		return
-	}
 	list := make([]string, len(hidden))
 	for i, h := range hidden {
 		list[i] = text(h)
 	}
 	cond := ""
+	other := !strings.EqualFold(a.Rules.Database, a.Rules.Targets[a.Rules.Default].Write.Database)
 	for _, t := range b.tables {
-		if !catalogHasTables[t.node.Name.L] {
+		if t.node == nil {
 			continue
 		}
+		var parts []string
 		q := quote(t.name)
-		cond += " AND NOT (" + q + ".TABLE_SCHEMA = " + text(a.Rules.Targets[a.Rules.Default].Write.Database) + " AND " + q + ".TABLE_NAME IN (" + strings.Join(list, ", ") + "))"
+		if other && t.node.Name.L == "schemata" {
+			parts = append(parts, q+".SCHEMA_NAME <> "+text(a.Rules.Database))
+		}
+		if other && catalogHasTables[t.node.Name.L] {
+			parts = append(parts, q+".TABLE_SCHEMA <> "+text(a.Rules.Database))
+		}
+		if len(hidden) > 0 && catalogHasTables[t.node.Name.L] {
+			parts = append(parts, "NOT ("+q+".TABLE_SCHEMA = "+text(a.Rules.Targets[a.Rules.Default].Write.Database)+" AND "+q+".TABLE_NAME IN ("+strings.Join(list, ", ")+"))")
+		}
+		switch all := strings.Join(parts, " AND "); {
+		case all == "":
+		case t.optional:
+			cond += " AND COALESCE(" + all + ", TRUE)" // an outer join may have found no row
+		default:
+			cond += " AND " + all
+		}
 	}
 	if cond == "" {
 		return
