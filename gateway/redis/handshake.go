@@ -141,6 +141,7 @@ func (s *session) move(key viewKey, then func(), ok func([]byte) []byte) bool {
 	v := u.view(key)
 	finish := func(err error) {
 		if s.closed {
+			v.unused()
 			return
 		}
 		if no, isNo := err.(*refusal); isNo {

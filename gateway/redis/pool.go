@@ -23,6 +23,10 @@ type view struct {
 	key      viewKey
 	pools    []*pool // in the order of upstream.nodes
 	replicas map[*node]*pool
+
+	sessions int
+	idle     int64 // since when there are none
+	resting  bool  // rest will be called
 }
 
 // pool holds the connections of one view to one node.

@@ -248,7 +248,7 @@ func (s *session) follow() bool {
 		s.end() // nobody would tell it of changes any more
 		return false
 	}
-	s.view = s.gate.upstream.view(s.view.key)
+	s.setView(s.gate.upstream.view(s.view.key))
 	if s.multi != nil {
 		s.multi.broken = true // its keys may belong to several servers there
 	}

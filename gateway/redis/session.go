@@ -95,7 +95,11 @@ func (e *engine) newSession(w wire, g *gate, addr string) *session {
 }
 
 func (s *session) setView(v *view) {
+	if s.view != nil {
+		s.view.left()
+	}
 	s.view = v
+	v.sessions++
 	s.settle()
 }
 
@@ -435,6 +439,7 @@ func (s *session) drop() {
 		}
 	}
 	s.untrack()
+	s.view.left()
 	delete(s.engine.sessions, s.id)
 	s.gate.left(s)
 }

@@ -172,16 +172,6 @@ func (s *session) untrack() {
 	v.dissolve()
 }
 
-// dissolve gives up a view that nobody uses any more.
-func (v *view) dissolve() {
-	delete(v.upstream.views, v.key)
-	for b := range v.upstream.engine.backends {
-		if b.pool.view == v {
-			b.discard("nobody needs it any more")
-		}
-	}
-}
-
 // invalidated passes on a push of one of the session's connections, behind the replies that were on their way when it came.
 func (t *tracker) invalidated(f []byte) {
 	s := t.session
