@@ -23,8 +23,8 @@ const (
 
 func kafkaSuite(ctx context.Context, fleet *servers.Fleet, p plan, r *report) error {
 	loads := []load{
-		{title: "Kafka produce, records of 1 KiB", unit: "MB", run: produce, budgets: []budget{{haproxy, 1.2, false}, {direct, 0.98, true}}},
-		{title: "Kafka consume, records of 1 KiB", unit: "MB", run: consume, budgets: []budget{{haproxy, 1.2, false}, {direct, 0.95, true}}},
+		{title: "Kafka produce, records of 1 KiB", unit: "MB", run: produce, budgets: []budget{{peer: haproxy, limit: 1.2}, {peer: direct, limit: 0.98, least: true}}},
+		{title: "Kafka consume, records of 1 KiB", unit: "MB", run: consume, budgets: []budget{{peer: haproxy, limit: 1.2}, {peer: direct, limit: 0.95, least: true}}},
 	}
 	if !wanted(p, loads) {
 		return nil

@@ -61,7 +61,7 @@ func run(ctx context.Context, p plan, out string) error {
 	for _, s := range []struct {
 		name string
 		run  func(context.Context, *servers.Fleet, plan, *report) error
-	}{{"redis", redisSuite}, {"mysql", mysqlSuite}, {"sharded", shardedSuite}, {"kafka", kafkaSuite}, {"memory", memorySuite}} {
+	}{{"redis", redisSuite}, {"pool", poolSuite}, {"mysql", mysqlSuite}, {"sharded", shardedSuite}, {"kafka", kafkaSuite}, {"memory", memorySuite}} {
 		if err = s.run(ctx, fleet, p, r); err != nil {
 			// What was measured before is still worth reading.
 			err = fmt.Errorf("%s: %w", s.name, err)

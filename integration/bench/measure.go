@@ -35,6 +35,7 @@ type budget struct {
 	peer  string
 	limit float64
 	least bool // of throughput, at least so much of the peer's; else of CPU time, at most
+	p99   bool // of the 99th percentile of latency, at most so many milliseconds more than the peer's
 }
 
 // outcome is what one load did in one go.

@@ -190,7 +190,12 @@ func mysqlRun(ctx context.Context, dsn string, threads int, d time.Duration, pre
 		})
 	}
 	all.Wait()
-	o := outcome{elapsed: time.Since(start)}
+	return gather(took, failed, time.Since(start))
+}
+
+// gather is the outcome of clients that each noted how long every operation took.
+func gather(took [][]time.Duration, failed []error, elapsed time.Duration) (outcome, error) {
+	o := outcome{elapsed: elapsed}
 	var list []time.Duration
 	for _, t := range took {
 		list = append(list, t...)

@@ -64,6 +64,18 @@ func (r *result) ratio(name, peer string, f func(sample) float64) spread {
 	return spreadOf(list)
 }
 
+// beside is by how much a figure of one contender is above another's, round by round.
+func (r *result) beside(name, peer string, f func(sample) float64) spread {
+	a, b := r.samples[name], r.samples[peer]
+	var list []float64
+	for i := range min(len(a), len(b)) {
+		list = append(list, f(a[i])-f(b[i]))
+	}
+	return spreadOf(list)
+}
+
+func p99Of(s sample) float64 { return float64(s.p99) / float64(time.Millisecond) }
+
 func cpuOf(s sample) float64 { return float64(s.cpu) / float64(time.Microsecond) }
 
 const subject = "sidewire"
@@ -106,14 +118,15 @@ func (r *report) summary(b *strings.Builder) {
 			if len(result.samples[subject]) == 0 || len(result.samples[want.peer]) == 0 {
 				continue
 			}
-			figure, what := cpuOf, "CPU of "+want.peer
-			if want.least {
-				figure, what = sample.throughput, "throughput of "+want.peer
-			}
-			got := result.ratio(subject, want.peer, figure)
-			verdict, bound := "not met", "at most"
-			if want.least {
-				bound = "at least"
+			what, bound, verdict := "CPU of "+want.peer, "at most", "not met"
+			got := result.ratio(subject, want.peer, cpuOf)
+			switch {
+			case want.least:
+				what, bound = "throughput of "+want.peer, "at least"
+				got = result.ratio(subject, want.peer, sample.throughput)
+			case want.p99:
+				what, bound = "p99 of "+want.peer, "at most ms more"
+				got = result.beside(subject, want.peer, p99Of)
 			}
 			if want.least == (got.median >= want.limit) || got.median == want.limit {
 				verdict = "met"
@@ -145,7 +158,7 @@ func millis(list []sample, percentile int) string {
 		if percentile == 50 {
 			return float64(s.p50) / float64(time.Millisecond)
 		}
-		return float64(s.p99) / float64(time.Millisecond)
+		return p99Of(s)
 	})).median
 	if m == 0 {
 		return "-"
