@@ -189,7 +189,11 @@ func (c *Conn) tryExchange(fd uintptr) bool {
 		r.asked += n
 	}
 	r.since = time.Since(epoch)
-	return c.interrupted.Load()
+	if c.interrupted.Load() {
+		r.errno = syscall.EAGAIN // nothing was read yet; without it this would be taken for the peer's end
+		return true
+	}
+	return false
 }
 
 // Exchange writes question and reads the beginning of its answer as ReadPooled does, with one system call for each. Bytes or

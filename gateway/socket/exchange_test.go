@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"testing"
 	"time"
 )
@@ -89,6 +90,31 @@ func TestExchangeIsInterrupted(t *testing.T) {
 	peer.Close()
 	if a, err := c.Exchange([]byte("x"), &pool, 4<<10); err == nil || a.Buffer != nil {
 		t.Fatalf("an answer from nobody: %+v, %v", a, err)
+	}
+	if held := pool.InUse(); held != 0 {
+		t.Fatalf("%d bytes held", held)
+	}
+}
+
+// An interrupt at any moment is one: it must never look as if the peer had gone.
+func TestExchangeIsInterruptedAnywhere(t *testing.T) {
+	c, peer := pair(t, "tcp")
+	var pool Buffers
+	go io.Copy(io.Discard, peer)
+	for i := range 3000 {
+		done := make(chan error, 1)
+		go func() {
+			_, err := c.Exchange([]byte("x"), &pool, 4<<10)
+			done <- err
+		}()
+		for range i % 100 {
+			runtime.Gosched()
+		}
+		c.Interrupt()
+		if err := within(t, "exchange", done); !errors.Is(err, ErrInterrupted) {
+			t.Fatalf("round %d: %v", i, err)
+		}
+		c.Resume()
 	}
 	if held := pool.InUse(); held != 0 {
 		t.Fatalf("%d bytes held", held)
