@@ -245,7 +245,11 @@ func joinKeys(o *op, dst []byte) []byte {
 		}
 		p.at = at
 	}
-	dst = redis.AppendHeader(dst, redis.TypeArray, len(o.order))
+	size := 16
+	for i := range o.parts {
+		size += len(o.parts[i].reply)
+	}
+	dst = redis.AppendHeader(slices.Grow(dst, size), redis.TypeArray, len(o.order))
 	for _, i := range o.order {
 		p := &o.parts[i]
 		var f redis.Framer

@@ -289,7 +289,8 @@ func (s *Stream) read() int {
 	var n int
 	var err error
 	if own {
-		s.in = grow(s.in, min(max(s.want, len(s.in)+smallRest), 2*len(s.in)))
+		// By a half at least: what would grow by as much each time would be copied as often as it is long.
+		s.in = grow(s.in, min(max(s.want, len(s.in)+max(smallRest, len(s.in)/2)), 2*len(s.in)))
 		n, err = s.port.read(s, s.in[len(s.in):cap(s.in)])
 		s.in = s.in[:len(s.in)+n]
 		view = s.in
