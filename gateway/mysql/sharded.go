@@ -110,6 +110,7 @@ func (s *session) perform(j *job, st *plan.Statement) error {
 
 func (s *session) spread(j *job, st *plan.Statement) error {
 	x := &s.exec
+	j.v.lacks(st)
 	j.numbered, j.clock = st.Numbered(), st.Clock() && len(x.Routes) > 1
 	if r := x.Refusal; r != nil {
 		return fault(r.Code, r.State, "sidewire: %s", r.Error())

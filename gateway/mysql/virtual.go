@@ -21,7 +21,7 @@ const (
 	planBytes = 16 << 20
 	// learnTimeout bounds the question for the tables' structure, learnAgain how soon a failed one is asked again.
 	learnTimeout = 5 * time.Second
-	learnAgain   = 30 * time.Second
+	learnAgain   = 2 * time.Second
 )
 
 // virtual is a virtual database at work: its rules, what is known of its tables, and its plans.
@@ -73,7 +73,7 @@ func (m *handler) virtual(t *terms, name string) *virtual {
 		return v.(*virtual)
 	}
 	v := &virtual{db: d, host: m, cache: plan.NewCache(planBytes), keys: m.worker(d), names: newNames(d)}
-	v.planner.Store(&plan.Planner{Rules: d.Rules})
+	v.planner.Store(&plan.Planner{Rules: d.Rules, Schema: &schema.Schema{}})
 	m.virtuals.Store(name, v)
 	return v
 }
@@ -84,7 +84,7 @@ func (v *virtual) place(target int) database.Source {
 }
 
 // plans is the planner to use now. The first statement learns the tables' structure; without it fewer statements can be
-// planned, which is why a server that cannot be asked is no error here. Others do not wait while it is learnt again.
+// planned, and reads go to more shards, which is why a server that cannot be asked is no error here. Others do not wait while it is learnt again.
 func (v *virtual) plans(ctx context.Context) *plan.Planner {
 	if v.known.Load() {
 		return v.planner.Load()
@@ -121,6 +121,13 @@ func (v *virtual) forget() {
 	v.tried.Store(false) // the next statement is likely to need the new structure: it waits
 	v.asked = time.Time{}
 	v.mu.Unlock()
+}
+
+// lacks notes that a statement named a table whose structure is not known: one that was made behind sidewire's back.
+func (v *virtual) lacks(st *plan.Statement) {
+	if st.Unknown() {
+		v.known.Store(false)
+	}
 }
 
 func (v *virtual) learn(ctx context.Context) (*schema.Schema, error) {

@@ -351,6 +351,7 @@ func (a *analysis) table(n *ast.TableName, alias string, b *block, optional, kep
 	}
 	t.rule = a.lookup(n.Name.O)
 	t.schema = a.Schema.Table(n.Name.O)
+	a.st.unknown = a.st.unknown || a.Schema != nil && t.schema == nil && t.sharded()
 	a.st.addTable(n.Name.L)
 	a.add(t)
 }
@@ -418,7 +419,7 @@ func key(t *tableRef, column string) columnKey { return columnKey{t, strings.ToL
 func (a *analysis) comparable(l, r columnKey) bool {
 	x, y := l.table.schema.Column(l.column), r.table.schema.Column(r.column)
 	if x == nil || y == nil {
-		return true
+		return a.Schema == nil || !l.table.sharded() && !r.table.sharded()
 	}
 	return x.Class == y.Class && (x.Class != schema.Text || x.Exact() && y.Exact())
 }

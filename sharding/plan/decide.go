@@ -102,7 +102,7 @@ func (d *decider) evalIn(c *condition, t *rule.Table, s *rule.Strategy, mask fun
 		if v.IsNull() {
 			continue // = NULL is never true
 		}
-		v, fate := convert(v, c.schema, s)
+		v, fate := d.convert(v, c.schema, s)
 		if d.st.mode&scan.OwnTimeZone != 0 && c.schema.Zoned() {
 			fate = anywhere
 		}
@@ -148,7 +148,7 @@ combinations:
 			if v.IsNull() {
 				continue combinations
 			}
-			v, fate := convert(v, k.schema, s)
+			v, fate := d.convert(v, k.schema, s)
 			if d.st.mode&scan.OwnTimeZone != 0 && k.schema.Zoned() {
 				return
 			}
@@ -187,7 +187,7 @@ func (d *decider) evalRange(c *condition, t *rule.Table, s *rule.Strategy, mask 
 			out.Clear()
 			return
 		}
-		if ok && (d.st.mode&scan.OwnTimeZone == 0 || !c.schema.Zoned()) {
+		if ok && (c.schema != nil || !d.st.unknown) && (d.st.mode&scan.OwnTimeZone == 0 || !c.schema.Zoned()) {
 			*bound.v, *bound.has = convertBound(v, c.schema, s)
 		}
 	}
@@ -211,6 +211,14 @@ const (
 	nowhere              // no row can be equal
 	anywhere             // equal rows may hold different values: ask every node
 )
+
+// convert is convert, for a column of which servers may not have said anything yet.
+func (d *decider) convert(v value.Value, col *schema.Column, s *rule.Strategy) (value.Value, fate) {
+	if col == nil && d.st.unknown {
+		return v, anywhere
+	}
+	return convert(v, col, s)
+}
 
 // convert makes of a compared value the value that equal rows of the column hold, as MySQL's comparison has it.
 // Without a known column type the value is taken as it is written, except that whole decimals are whole numbers.

@@ -95,6 +95,10 @@ func (a *analysis) insertStatement(s *ast.InsertStmt) {
 }
 
 func (a *analysis) insertRows(s *ast.InsertStmt, t *tableRef) {
+	if a.st.unknown {
+		a.refuse(unsupported("an INSERT into sharded table "+t.rule.Name+", whose structure is not known", "let sidewire read it: the table has to be there and the servers up"))
+		return
+	}
 	columns := columnsOf(s, t)
 	if len(columns) == 0 {
 		a.refuse(unsupported("an INSERT without column names into sharded table "+t.rule.Name, "name the columns"))

@@ -13,8 +13,10 @@ import (
 // Planner plans statements of one virtual database. It never changes and is safe for concurrent use; a new rule set or
 // schema means a new Planner.
 type Planner struct {
-	Rules  *rule.Set
-	Schema *schema.Schema // nil: nothing known
+	Rules *rule.Set
+	// Schema is what servers said. Of a sharded table that it lacks nothing is taken for granted: reads go everywhere and
+	// rows are refused. Nil: nobody was asked, values are taken as they are written.
+	Schema *schema.Schema
 }
 
 // Statement is a planned text: everything that does not depend on the literals' and parameters' values. It is
@@ -54,10 +56,14 @@ type Statement struct {
 	plainWide bool
 	catalog   bool // asks information_schema
 	clock     bool // see Clock
+	unknown   bool // see Unknown
 }
 
 // Numbered reports that the statement itself gives an AUTO_INCREMENT column its values.
 func (st *Statement) Numbered() bool { return len(st.counted) > 0 }
+
+// Unknown reports that the structure of a sharded table of the statement is not known.
+func (st *Statement) Unknown() bool { return st.unknown }
 
 // Kind tells statements apart where their execution differs.
 type Kind uint8
