@@ -23,8 +23,7 @@ func (s *session) request(b *backend, raw []byte, sql string) []byte {
 		s.scratch = append(s.scratch, attributes...)
 	}
 	s.scratch = append(s.scratch, sql...)
-	s.scratch, _ = wire.EndPacket(s.scratch, 0, 0)
-	return s.scratch
+	return frame(s.scratch)
 }
 
 // named reads an execution that may come with attributes. Types that were given before hold on.
@@ -58,6 +57,5 @@ func (s *session) namedExecution(k *kept, p *prepared, x wire.NamedExecute) []by
 	k.typed = p
 	s.scratch = append(s.scratch[:0], 0, 0, 0, 0)
 	s.scratch = wire.AppendNamedExecute(s.scratch, &x)
-	s.scratch, _ = wire.EndPacket(s.scratch, 0, 0)
-	return s.scratch
+	return frame(s.scratch)
 }

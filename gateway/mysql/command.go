@@ -105,9 +105,9 @@ func (s *session) dispatch(cmd wire.Command, raw, body []byte, seq byte) error {
 		}
 		return err
 	case wire.ComStmtExecute:
-		return s.execute(body, seq)
+		return s.execute(raw, body, seq)
 	case wire.ComStmtLongData:
-		s.longData(raw, body, seq)
+		s.longData(raw, body)
 		return nil
 	case wire.ComStmtClose:
 		s.closeStatement(body)
@@ -230,13 +230,7 @@ func (s *session) roleOf(e *effect) cluster.Role {
 
 // run passes a command to a connection that fits and its answer back.
 func (s *session) run(raw, body []byte, seq byte, n needs, e *effect) error {
-	return s.exchange(seq, n, e, 0, func(b *backend) ([]byte, error) {
-		if raw != nil {
-			return raw, nil
-		}
-		whole, _ := wire.AppendPacket(nil, 0, body) // 16 MB and more
-		return whole, nil
-	}, wire.Command(body[0]))
+	return s.exchange(seq, n, e, 0, func(*backend) ([]byte, error) { return raw, nil }, wire.Command(body[0]))
 }
 
 // exchange is the life of a command: a connection is taken and brought to the session's state, request says what to send

@@ -20,6 +20,7 @@ const (
 // themselves and take one of those for a malformed packet.
 const (
 	codeTooManyConnections     = 1040
+	codeOutOfResources         = 1041
 	codeHandshake              = 1043
 	codeAccessDenied           = 1045
 	codeUnknownCommand         = 1047

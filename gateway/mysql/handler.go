@@ -31,6 +31,7 @@ type handler struct {
 	keys      *keygen.Source
 	shadow    *shadow
 	gathering chan struct{}   // held by a session while it takes several connections
+	large     chan struct{}   // held by a session while it has a statement of 16 MB and more
 	life      context.Context // of work that outlives a session: cancels and resets
 	stop      context.CancelFunc
 	idle      sync.WaitGroup
@@ -77,7 +78,7 @@ func newHandler(h host.Host, l *config.Listener, keys *keygen.Source) (*handler,
 	if err != nil {
 		return nil, err
 	}
-	m := &handler{host: h, name: l.Name, watcher: w, keys: keys, gathering: make(chan struct{}, 1), sessions: map[uint32]*session{}}
+	m := &handler{host: h, name: l.Name, watcher: w, keys: keys, gathering: make(chan struct{}, 1), large: make(chan struct{}, largeAtOnce), sessions: map[uint32]*session{}}
 	m.life, m.stop = context.WithCancel(context.Background())
 	m.metrics = newMetrics(h.Metrics(), l.Name)
 	m.recorder = h.Statements().Recorder(l.Name, name, describe)

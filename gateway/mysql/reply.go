@@ -262,23 +262,36 @@ func trackedByDefault(name string) bool {
 	return false
 }
 
-// localFile passes the file that the server asked for from the client to the server: packets up to an empty one.
+// localFile passes the file that the server asked for from the client to the server: packets up to an empty one, in pieces.
 func (s *session) localFile(b *backend, r *wire.Reply) error {
 	if !s.caps.Has(wire.LocalFiles) || !s.terms.block.LocalInfile {
 		b.broken = true
 		return errors.Join(errTorn, errors.New("the server asked for a file that was not offered"))
 	}
+	s.size = longPiece
+	defer func() { s.size = 0 }()
 	for {
-		raw, body, seq, err := s.one(wire.MaxPayload)
-		if err != nil {
+		if err := s.header(); err != nil {
 			b.broken = true
 			return fmt.Errorf("reading local file: %w", errors.Join(errClientGone, err))
 		}
-		if _, err := b.conn.Write(raw); err != nil {
-			b.broken = true
-			return s.interrupted(b, err)
+		n, seq := wire.Header(s.unread())
+		for left := wire.HeaderLen + n; left > 0; {
+			if s.r == s.w {
+				if err := s.fill(1); err != nil {
+					b.broken = true
+					return fmt.Errorf("reading local file: %w", errors.Join(errClientGone, err))
+				}
+			}
+			piece := s.unread()[:min(left, s.w-s.r)]
+			if _, err := b.conn.Write(piece); err != nil {
+				b.broken = true
+				return s.interrupted(b, err)
+			}
+			s.took(len(piece))
+			left -= len(piece)
 		}
-		if len(body) == 0 {
+		if n == 0 {
 			r.Infile(seq + 1)
 			return nil
 		}

@@ -156,6 +156,7 @@ func (s *session) yield(b *backend) {
 	s.texts, s.locks = nil, userLocks{}
 	s.unpinAll()
 	for _, p := range s.prepared {
+		p.lost = p.lost || len(p.sent) > 0
 		p.sent, p.cursor = nil, false
 	}
 	s.status &^= wire.StatusInTransaction

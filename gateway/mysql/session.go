@@ -81,6 +81,7 @@ type session struct {
 	stepping   bool      // inside step: the client's connection must not be read
 	straight   bool      // the command that step began is left to serve
 	finished   bool      // step ended the session
+	holdsLarge bool      // one of the handler's places for large statements is this session's
 
 	active atomic.Int64 // when the last command began or ended, in nanoseconds; negative while one runs
 
@@ -126,13 +127,19 @@ func (s *session) serve() {
 	}
 	for {
 		s.restart()
-		raw, body, seq, err := s.packet(int(s.handler.current.Load().block.MaxStatement))
+		raw, body, seq, err := s.receive()
 		if err != nil {
+			if err = s.refuse(err); err == nil {
+				continue
+			}
 			s.farewell(err)
 			return
 		}
-		if !s.turn(raw, body, seq) {
+		if on := s.turn(raw, body, seq); !on {
 			return
+		}
+		if raw, body = nil, nil; s.holdsLarge {
+			s.largeDone()
 		}
 		if s.buf != nil || !s.stream.conn.Raw() {
 			continue
@@ -149,7 +156,7 @@ func (s *session) serve() {
 
 // turn serves one packet of the client and reports whether the session goes on.
 func (s *session) turn(raw, body []byte, seq byte) bool {
-	if seq != 0 && raw != nil || len(body) == 0 {
+	if int(seq) != len(body)/wire.MaxPayload || len(body) == 0 {
 		s.reply(seq+1, fault(codeMalformed, stateGeneral, "Malformed communication packet"))
 		return false
 	}
@@ -219,8 +226,6 @@ func (s *session) farewell(err error) {
 	why := s.ending
 	s.mu.Unlock()
 	switch {
-	case errors.Is(err, errTooLarge):
-		why = fault(codePacketTooLarge, stateCommunication, "Got a packet bigger than 'max_allowed_packet' bytes (max_statement of the listener)")
 	case errors.Is(err, wire.ErrMalformed):
 		why = fault(codeMalformed, stateGeneral, "Malformed communication packet")
 	case why == nil || err == io.EOF:
@@ -234,6 +239,9 @@ func (s *session) farewell(err error) {
 // leave gives back whatever the session holds.
 func (s *session) leave() {
 	s.cancel(errClientGone)
+	if s.holdsLarge {
+		s.largeDone()
+	}
 	s.mu.Lock()
 	s.unlimit()
 	s.mu.Unlock()

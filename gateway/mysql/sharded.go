@@ -61,8 +61,7 @@ func (s *session) shardedQuery(v *virtual, sql string, e *effect, seq byte) erro
 		request: func(_ *backend, r *plan.Route) ([]byte, error) {
 			s.scratch = append(s.scratch[:0], 0, 0, 0, 0, byte(wire.ComQuery))
 			s.scratch = append(s.scratch, r.SQL...)
-			s.scratch, _ = wire.EndPacket(s.scratch, 0, 0)
-			return s.scratch, nil
+			return frame(s.scratch), nil
 		}}
 	return s.perform(j, st)
 }
@@ -356,8 +355,7 @@ func (s *session) shardedSet(v *virtual, sql string, e *effect, seq byte) error 
 	j := &job{v: v, seq: seq, effect: e, needs: needs{role: cluster.Primary}, cmd: wire.ComQuery,
 		request: func(*backend, *plan.Route) ([]byte, error) {
 			p := append([]byte{0, 0, 0, 0, byte(wire.ComQuery)}, sql...)
-			p, _ = wire.EndPacket(p, 0, 0)
-			return p, nil
+			return frame(p), nil
 		}}
 	s.exec.Key = value.Value{}
 	err := s.oneRoute(j, &plan.Route{Target: target})
@@ -562,7 +560,7 @@ func (s *session) enterDatabase(name string, seq byte) error {
 	before := s.virtual
 	s.virtual = ""
 	p := append([]byte{0, 0, 0, 0, byte(wire.ComInitDB)}, name...)
-	p, _ = wire.EndPacket(p, 0, 0)
+	frame(p)
 	n := s.present()
 	n.database = ""
 	if err := s.run(p, p[wire.HeaderLen:], seq, n, &effect{class: scan.Session, accounted: true}); err != nil || s.answer.err != nil {

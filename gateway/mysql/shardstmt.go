@@ -244,8 +244,7 @@ func (s *session) executionOf(b *backend, r *plan.Route, params []wire.Param) ([
 	}
 	s.scratch = append(s.scratch[:0], 0, 0, 0, 0)
 	s.scratch = wire.AppendExecute(s.scratch, &x)
-	s.scratch, _ = wire.EndPacket(s.scratch, 0, 0)
-	return s.scratch, nil
+	return frame(s.scratch), nil
 }
 
 // argument is a parameter as rules see it. Text borrows from the packet.

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"github.com/sidewire/sidewire/gateway/socket"
 	wire "github.com/sidewire/sidewire/protocols/mysql"
 	"github.com/sidewire/sidewire/sharding/scan"
 )
@@ -33,6 +34,7 @@ type prepared struct {
 	names    []byte       // the same on a session with query attributes: types and names, the attributes' too
 	count    int          // of names
 	sent     map[int]bool // parameters that came by SEND_LONG_DATA
+	lost     bool         // some that came are gone: to execute without them would be another statement
 	cursor   bool
 	sharded  *shardedStatement // nil: not on a virtual database
 }
@@ -104,18 +106,23 @@ func appendClose(dst []byte, id uint32) []byte {
 	return binary.LittleEndian.AppendUint32(dst, id)
 }
 
-// write sends a command, behind the closing of statements that are no longer kept.
+// write sends a command, one payload of any length behind room for its header (see frame), behind the closing of statements that are no longer kept.
 func (b *backend) write(p []byte) (int, error) {
+	if len(p) >= wire.HeaderLen+wire.MaxPayload {
+		return b.writeParts(p)
+	}
 	b.restart()
 	if len(b.statement.close) > 0 && b.packed != nil {
-		return b.writeApart(p)
+		if err := b.writeClose(); err != nil {
+			return 0, err
+		}
 	}
 	return b.conn.Write(b.outgoing(p))
 }
 
 // ask sends a command like write and waits for the beginning of its answer. sent tells whether the server may have seen it.
 func (b *backend) ask(p []byte) (sent bool, err error) {
-	if b.packed != nil {
+	if b.packed != nil || len(p) >= wire.HeaderLen+wire.MaxPayload {
 		n, err := b.write(p)
 		return n > 0, err // forward waits
 	}
@@ -133,17 +140,18 @@ func (b *backend) outgoing(p []byte) []byte {
 	return all
 }
 
-// writeApart sends each command in compressed packets of its own: their numbers begin with the command.
-func (b *backend) writeApart(p []byte) (int, error) {
+// writeClose sends what closes statements by itself: compressed packets of their own, whose numbers begin with the command, or ahead of
+// what is too long to be joined.
+func (b *backend) writeClose() error {
 	for c := b.statement.close; len(c) > 0; c = c[closeLen:] {
 		b.restart()
 		if _, err := b.conn.Write(c[:closeLen]); err != nil {
-			return 0, err
+			return err
 		}
 	}
 	b.statement.close = b.statement.close[:0]
 	b.restart()
-	return b.conn.Write(p)
+	return nil
 }
 
 // prepare serves COM_STMT_PREPARE: the server prepares it and says what columns and parameters there are; the number is
@@ -171,8 +179,7 @@ func (s *session) prepare(raw, body []byte, seq byte) error {
 		if raw != nil {
 			return raw, nil
 		}
-		whole, _ := wire.AppendPacket(nil, 0, body)
-		return whole, nil
+		return frame(append(make([]byte, wire.HeaderLen, wire.HeaderLen+len(body)), body...)), nil
 	}, wire.ComStmtPrepare)
 	a := &s.answer
 	if err != nil || a.err != nil {
@@ -237,8 +244,7 @@ func (b *backend) prepared(key, sql string, params int) (*kept, error) {
 // then the columns, copied. An error of the server is *wire.Error.
 func (b *backend) prepare(sql string, definitions bool) (made wire.Prepared, defs [][]byte, err error) {
 	cmd := append([]byte{0, 0, 0, 0, byte(wire.ComStmtPrepare)}, sql...)
-	cmd, _ = wire.EndPacket(cmd, 0, 0)
-	if _, err := b.write(cmd); err != nil {
+	if _, err := b.write(frame(cmd)); err != nil {
 		b.broken = true
 		return made, nil, fmt.Errorf("preparing: %w", err)
 	}
@@ -271,10 +277,15 @@ func (b *backend) prepare(sql string, definitions bool) (made wire.Prepared, def
 }
 
 // execute serves COM_STMT_EXECUTE.
-func (s *session) execute(body []byte, seq byte) error {
+func (s *session) execute(raw, body []byte, seq byte) error {
 	p, err := s.statementOf(body)
 	if err != nil {
 		return err
+	}
+	if p.lost {
+		p.sent, p.lost = nil, false
+		s.unpinUnless(pinLongData, func(q *prepared) bool { return len(q.sent) > 0 })
+		return fault(codeLostConnection, stateGeneral, "sidewire: the long data of the statement was lost with its server connection; send it again")
 	}
 	var x wire.Execute
 	var named *wire.NamedExecute
@@ -319,6 +330,10 @@ func (s *session) execute(body []byte, seq byte) error {
 			return nil, err
 		}
 		switch {
+		case len(body) > socket.MaxBuffer && s.alike(b, k, p, x, named):
+			wire.PutStatementID(body, k.id)
+			k.typed = p
+			return raw, nil
 		case named == nil:
 			return s.execution(k, p, x), nil
 		case b.caps.Has(wire.QueryAttributes):
@@ -327,6 +342,7 @@ func (s *session) execute(body []byte, seq byte) error {
 		plain, err := named.Plain(p.params, p.isSent)
 		return s.execution(k, p, plain), err
 	}, wire.ComStmtExecute)
+	p.lost = false // it lost them itself
 	if len(p.sent) > 0 {
 		p.sent = nil
 		s.unpinUnless(pinLongData, func(q *prepared) bool { return len(q.sent) > 0 })
@@ -339,6 +355,14 @@ func (s *session) execute(body []byte, seq byte) error {
 	return err
 }
 
+// alike reports whether the packet of an execution can pass as it is but for its number. It is asked of large ones, to spare a copy.
+func (s *session) alike(b *backend, k *kept, p *prepared, x wire.Execute, named *wire.NamedExecute) bool {
+	if named != nil {
+		return b.caps.Has(wire.QueryAttributes) && named.NewTypes
+	}
+	return x.NewTypes || k.typed == p
+}
+
 // execution is the packet that executes p as k. Clients give the parameters' types with the first execution only; a
 // connection that did not see them last gets them again.
 func (s *session) execution(k *kept, p *prepared, x wire.Execute) []byte {
@@ -349,8 +373,7 @@ func (s *session) execution(k *kept, p *prepared, x wire.Execute) []byte {
 	k.typed = p
 	s.scratch = append(s.scratch[:0], 0, 0, 0, 0)
 	s.scratch = wire.AppendExecute(s.scratch, &x)
-	s.scratch, _ = wire.EndPacket(s.scratch, 0, 0)
-	return s.scratch
+	return frame(s.scratch)
 }
 
 // unpinUnless takes a reason back when no statement of the session has it any more.
@@ -369,40 +392,6 @@ func (s *session) unpinUnless(reason string, has func(*prepared) bool) {
 	}
 }
 
-// longData serves COM_STMT_SEND_LONG_DATA, which nothing answers: what goes wrong shows when the statement is executed.
-func (s *session) longData(raw, body []byte, seq byte) {
-	p, err := s.statementOf(body)
-	if err != nil || len(body) < 7 {
-		return
-	}
-	if p.sharded != nil {
-		p.collect(body)
-		return
-	}
-	b, err := s.acquire(s.present())
-	if err != nil {
-		return
-	}
-	s.pin(pinLongData)
-	k, err := s.onBackend(b, p)
-	if err != nil {
-		b.broken = b.broken || retryable(err)
-		s.settle(b)
-		return
-	}
-	if p.sent == nil {
-		p.sent = map[int]bool{}
-	}
-	p.sent[int(binary.LittleEndian.Uint16(body[5:]))] = true
-	wire.PutStatementID(body, k.id)
-	if raw == nil {
-		raw, _ = wire.AppendPacket(nil, 0, body)
-	}
-	if _, err := b.write(raw); err != nil {
-		s.lost(b)
-	}
-}
-
 // resetStatement serves COM_STMT_RESET: it takes back long data and closes a cursor, which only a pinned connection has.
 func (s *session) resetStatement(body []byte, seq byte) error {
 	p, err := s.statementOf(body)
@@ -416,7 +405,7 @@ func (s *session) resetStatement(body []byte, seq byte) error {
 			}
 		}
 	}
-	p.sent, p.cursor = nil, false
+	p.sent, p.lost, p.cursor = nil, false, false
 	if p.sharded != nil {
 		p.sharded.long, p.sharded.size = nil, 0
 	}

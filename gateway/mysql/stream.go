@@ -25,6 +25,8 @@ type stream struct {
 	buf  *socket.Buffer
 	r, w int // unread bytes are buf.Bytes()[r:w]
 	size int // of the next buffer
+	// stall is how long the other side may say nothing in the middle of a large packet; 0: for ever.
+	stall time.Duration
 	// packed is the compression under conn; nil: none.
 	packed *compressed
 }
@@ -94,36 +96,20 @@ func (s *stream) ask(p []byte) (sent int, waited time.Duration, err error) {
 	return a.Sent, a.Waited, err
 }
 
-// packet reads one packet, whole, and returns it with its header. It borrows until the next read. A payload of 16 MB
-// and more, in several packets, comes back as one body without a header in raw.
+// packet reads one packet, or the packets of a payload of 16 MB and more, whole: raw is body behind its header, or behind
+// room for one (see large). It borrows until the next read.
 func (s *stream) packet(limit int) (raw, body []byte, seq byte, err error) {
-	raw, body, seq, err = s.one(limit)
-	if err != nil || len(body) < wire.MaxPayload {
-		return raw, body, seq, err
+	if err := s.header(); err != nil {
+		return nil, nil, 0, err
 	}
-	whole := append([]byte(nil), body...)
-	for {
-		_, part, next, err := s.one(limit - len(whole))
-		if err != nil {
-			return nil, nil, seq, err
-		}
-		if next != seq+1 {
-			return nil, nil, seq, fmt.Errorf("reading packet: %w: sequence number %d, want %d", wire.ErrMalformed, next, seq+1)
-		}
-		seq = next
-		whole = append(whole, part...)
-		if len(part) < wire.MaxPayload {
-			return nil, whole, seq, nil
-		}
+	if n, _ := wire.Header(s.unread()); n > socket.MaxBuffer {
+		return s.large(limit)
 	}
+	return s.one(limit)
 }
 
+// one reads a packet that fits a pooled buffer, of which the header is there.
 func (s *stream) one(limit int) (raw, body []byte, seq byte, err error) {
-	for s.w-s.r < wire.HeaderLen {
-		if err := s.fill(wire.HeaderLen); err != nil {
-			return nil, nil, 0, s.cut(err)
-		}
-	}
 	n, seq := wire.Header(s.unread())
 	if n > limit {
 		return nil, nil, seq, fmt.Errorf("%w: %d bytes, at most %d are taken", errTooLarge, n, limit)

@@ -19,6 +19,7 @@ type raw struct {
 	net.Conn
 	caps wire.Capability
 	in   []byte // read and not yet taken
+	next byte   // number of the first packet of the answer
 }
 
 // rawClient logs in with what is wanted of what the server offers.
@@ -82,7 +83,8 @@ func (c *raw) packet() (body []byte, seq byte, err error) {
 
 // send writes a command.
 func (c *raw) send(payload []byte) error {
-	p, _ := wire.AppendPacket(nil, 0, payload)
+	p, next := wire.AppendPacket(nil, 0, payload)
+	c.next = next
 	_, err := c.Write(p)
 	return err
 }
@@ -90,7 +92,7 @@ func (c *raw) send(payload []byte) error {
 // answer reads the answer to cmd: its rows of text, or what was prepared. A refusal is *wire.Error.
 func (c *raw) answer(cmd wire.Command) (rows []string, made wire.Prepared, err error) {
 	var r wire.Reply
-	r.Begin(cmd, c.caps, 1)
+	r.Begin(cmd, c.caps, c.next)
 	r.Each = true
 	for !r.Done() {
 		n, ev, err := r.Next(c.in)
