@@ -187,6 +187,20 @@ func TestTwoWritersAreRefused(t *testing.T) {
 	if err == nil || err.Error() != `cluster "c" has no primary: a:1 and b:1 both accept writes` {
 		t.Fatalf("error is %v", err)
 	}
+	for want, w := range map[string]Want{"a:1": {Role: Primary, Writable: First}, "b:1": {Role: Primary, Writable: ByRole}} {
+		ruled := conf("random", "a:1", "b:1")
+		ruled.Endpoints[1].Role = "primary"
+		c.Update(ruled)
+		if e, err := c.Pick(w); err != nil || e.Address() != want {
+			t.Errorf("%+v chose %v, %v, want %s", w, e, err, want)
+		}
+	}
+	zones := conf("random", "a:1", "b:1")
+	zones.LocalZone, zones.Endpoints[0].Zone, zones.Endpoints[1].Zone = true, "here", "there"
+	c.Update(zones)
+	if e, err := c.Pick(Want{Role: Primary}); err == nil {
+		t.Errorf("the zone chose %s, another sidewire's would choose the other", e.Address())
+	}
 }
 
 func TestUnknownRolesAreNoPrimary(t *testing.T) {

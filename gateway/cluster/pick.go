@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -11,6 +12,35 @@ type Want struct {
 	Avoid *Endpoint // not this one, unless there is no other
 	// MaxLag leaves out endpoints that are known to be further behind; 0: no limit.
 	MaxLag time.Duration
+	// Writable decides between several healthy endpoints that take writes.
+	Writable Writable
+}
+
+// Writable is a rule that decides between primaries.
+type Writable int
+
+const (
+	Refuse Writable = iota // none is chosen: an operator has to look
+	First                  // the first in the order of the configuration
+	ByRole                 // the one that the configuration calls primary
+)
+
+// decide chooses the primary of several; nil when the rule does not say.
+func (w Writable) decide(fit []*Endpoint) (chosen *Endpoint) {
+	switch w {
+	case First:
+		return fit[0]
+	case ByRole:
+		for _, e := range fit {
+			if e.Config().Role == "primary" {
+				if chosen != nil {
+					return nil
+				}
+				chosen = e
+			}
+		}
+	}
+	return chosen
 }
 
 // NoEndpoint says why no endpoint of a cluster can serve.
@@ -48,9 +78,9 @@ func (c *Cluster) Pick(w Want) (*Endpoint, error) {
 		}
 	}
 	if w.Role != Primary {
-		fit = foremost(fit)
+		fit = foremost(without(fit, w.Avoid))
 	}
-	if conf.LocalZone && len(fit) > 1 {
+	if conf.LocalZone && len(fit) > 1 && w.Role != Primary { // two sidewires must not write to two servers
 		fit = local(fit, c.deps.Zone())
 	}
 	switch {
@@ -59,14 +89,10 @@ func (c *Cluster) Pick(w Want) (*Endpoint, error) {
 	case len(fit) == 0:
 		return nil, &NoEndpoint{c.name, w.Role, fmt.Sprintf("none of its %d endpoints is one", len(all))}
 	case w.Role == Primary && len(fit) > 1:
-		return nil, &NoEndpoint{c.name, w.Role, fmt.Sprintf("%s and %s both accept writes", fit[0].address, fit[1].address)}
-	case len(fit) > 1 && w.Avoid != nil:
-		for i, e := range fit {
-			if e == w.Avoid {
-				fit = append(fit[:i], fit[i+1:]...)
-				break
-			}
+		if e := w.Writable.decide(fit); e != nil {
+			return e, nil
 		}
+		return nil, &NoEndpoint{c.name, w.Role, fmt.Sprintf("%s and %s both accept writes", fit[0].address, fit[1].address)}
 	}
 	return c.balance(fit), nil
 }
@@ -138,6 +164,14 @@ func (c *Cluster) quickest(fit []*Endpoint, total uint64) *Endpoint {
 		return b
 	}
 	return a
+}
+
+// without leaves an endpoint out unless it is the only one: another zone's serves before it.
+func without(fit []*Endpoint, avoid *Endpoint) []*Endpoint {
+	if i := slices.Index(fit, avoid); i >= 0 && len(fit) > 1 {
+		return append(fit[:i], fit[i+1:]...)
+	}
+	return fit
 }
 
 // foremost keeps the endpoints of the lowest priority number.

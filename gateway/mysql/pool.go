@@ -187,7 +187,7 @@ func (u *upstream) find(ctx context.Context, w *want) (*backend, error) {
 	if u.moving(w) {
 		return nil, u.errMoving()
 	}
-	e, err := u.cluster.Pick(cluster.Want{Role: w.role})
+	e, err := u.pick(w.role)
 	if err != nil {
 		return nil, err
 	}
@@ -197,6 +197,11 @@ func (u *upstream) find(ctx context.Context, w *want) (*backend, error) {
 		return nil, u.errMoving()
 	}
 	return b, err
+}
+
+// pick chooses an endpoint of a role, one of several primaries by the cluster's rule.
+func (u *upstream) pick(role cluster.Role) (*cluster.Endpoint, error) {
+	return u.cluster.Pick(cluster.Want{Role: role, Writable: u.block().Failover.rule()})
 }
 
 // refused reports whether an error is an answer: waiting would not change it.
@@ -295,7 +300,8 @@ func (p *pool) retake(w *want) bool {
 	p.mu.Unlock()
 	fits := w.role == cluster.Any || w.exact || p.endpoint.Role() == w.role || p.endpoint.Role() == cluster.Unknown
 	if w.role == cluster.Primary && !w.exact && p.up.cluster.Rival(p.endpoint) != nil {
-		fits = false // two take writes: which one is to be written to is not a session's to say
+		e, err := p.up.pick(w.role) // two take writes: which one is to be written to is not a session's to say
+		fits = err == nil && e == p.endpoint
 	}
 	if !fits || !p.endpoint.Healthy() && !w.exact {
 		p.put(b)

@@ -76,6 +76,18 @@ func (b *ClusterBlock) login(as *Credentials) (user, password string) {
 type Failover struct {
 	Wait    config.Duration `yaml:"wait" doc:"How long a statement waits for an endpoint that can take it; 0: not at all." default:"10s"`
 	Waiting int             `yaml:"waiting" min:"0" doc:"Statements that may wait so; further ones are refused." default:"1000"`
+	// Writable is for servers that replicate to each other on purpose: sidewires with one order write to one of them.
+	Writable string `yaml:"writable" enum:"refuse|first|role" doc:"Which of several healthy servers that take writes gets them: none (refuse), the first in the order of the endpoints, or the one whose role is primary." default:"refuse"`
+}
+
+func (f *Failover) rule() cluster.Writable {
+	switch f.Writable {
+	case "first":
+		return cluster.First
+	case "role":
+		return cluster.ByRole
+	}
+	return cluster.Refuse
 }
 
 // Pool bounds the connections to each endpoint of a cluster.
@@ -91,7 +103,7 @@ type Pool struct {
 func (b *ClusterBlock) SetDefaults() {
 	b.Pool = Pool{Max: 100, Waiting: 1000, Wait: config.Duration(10 * second), IdleTimeout: config.Duration(5 * minute), Lifetime: config.Duration(hour)}
 	b.Reads = Reads{From: "primary", Consistency: "sidewire", Wait: config.Duration(100 * millisecond), MaxLag: config.Duration(10 * second)}
-	b.Failover = Failover{Wait: config.Duration(10 * second), Waiting: 1000}
+	b.Failover = Failover{Wait: config.Duration(10 * second), Waiting: 1000, Writable: "refuse"}
 }
 
 type protocol struct{ keys *keygen.Source }
@@ -170,7 +182,16 @@ func (protocol) Meaningless() map[string]string {
 	}
 }
 
-func (protocol) CheckCluster(*config.Model, *config.Cluster, config.Path) []config.Problem {
+func (protocol) CheckCluster(_ *config.Model, c *config.Cluster, at config.Path) []config.Problem {
+	primaries := 0
+	for _, e := range c.Endpoints {
+		if e.Role == "primary" {
+			primaries++
+		}
+	}
+	if b := c.Block.(*ClusterBlock); b.Failover.rule() == cluster.ByRole && primaries != 1 {
+		return []config.Problem{at.Field("failover").Field("writable").Problem("needs one endpoint with role: primary, and there are %d", primaries)}
+	}
 	return nil
 }
 

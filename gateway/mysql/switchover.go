@@ -58,7 +58,7 @@ func (u *upstream) switchOver(ctx context.Context, values url.Values) (any, erro
 	if err != nil {
 		return nil, err
 	}
-	from, err := u.cluster.Pick(cluster.Want{Role: cluster.Primary})
+	from, err := u.pick(cluster.Primary)
 	if err != nil {
 		return nil, fmt.Errorf("there is no primary to leave: %w", err)
 	}
@@ -123,7 +123,7 @@ func (u *upstream) follow(sw *switchover, window time.Duration) {
 	defer over.Stop()
 	for {
 		changed := u.cluster.Changed()
-		if e, err := u.cluster.Pick(cluster.Want{Role: cluster.Primary}); err == nil && e != sw.from && e.Healthy() {
+		if e, err := u.pick(cluster.Primary); err == nil && e != sw.from && e.Healthy() {
 			u.host.Log().Info("switch-over done", "cluster", u.cluster.Name(), "from", sw.from.Address(), "to", e.Address())
 			u.switched(sw, "done")
 			return

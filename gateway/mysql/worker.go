@@ -80,7 +80,7 @@ func (w *worker) claim() error {
 	if u == nil {
 		return cluster.ErrClosed
 	}
-	e, err := u.cluster.Pick(cluster.Want{Role: cluster.Primary})
+	e, err := u.pick(cluster.Primary)
 	if err != nil {
 		return err
 	}

@@ -47,6 +47,7 @@ type layout struct {
 	besideListener, besideCluster string
 	endpoints                     []string // empty: the server and its replicas
 	databases                     string   // the virtual databases
+	node                          string   // who this sidewire is
 }
 
 // front starts a sidewire before db, and shows its log if the test fails.
@@ -73,6 +74,7 @@ func (l layout) config(addr string, db *servers.MySQLServer) string {
 		}
 	}
 	return fmt.Sprintf(`
+node: {%s}
 listeners:
   - {name: sql, address: %q, mysql: {users: [{name: app, password: local}%s], %s%s}%s}
 clusters:
@@ -81,7 +83,7 @@ clusters:
     endpoints: [%s]
     %s
     health: {interval: 200ms}
-%s`, addr, more(l.users), l.serves, more(l.listener), more(l.besideListener), db.User, db.Password, more(l.cluster), strings.Join(l.endpoints, ", "), l.besideCluster, l.databases)
+%s`, l.node, addr, more(l.users), l.serves, more(l.listener), more(l.besideListener), db.User, db.Password, more(l.cluster), strings.Join(l.endpoints, ", "), l.besideCluster, l.databases)
 }
 
 func more(fields string) string {
