@@ -462,6 +462,9 @@ func (s *session) learnMode() {
 // keep notes what a SET changed, in the session and on the connection.
 func (s *session) keep(b *backend, set *setEffect) {
 	changes := set.changes
+	if s.settings.moved(changes, set.learn) {
+		s.pin(pinUserVariable)
+	}
 	for _, name := range set.learn {
 		value, ok := s.learnt(name)
 		if !ok {

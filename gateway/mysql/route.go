@@ -97,13 +97,13 @@ func (s *session) apply(b *backend, n needs) error {
 		}
 		b.database = n.database
 	}
-	if sql := diff(b.settings, n.settings, b.names, b.mariaDB); sql != "" {
+	for _, sql := range diff(b.settings, n.settings, b.names, b.mariaDB) {
 		if _, err := b.query(sql); err != nil {
 			b.broken = true // some of it may have been done
 			return fmt.Errorf("carrying the session's settings to %s: %w", b.pool.endpoint.Address(), err)
 		}
-		b.settings = n.settings
 	}
+	b.settings = n.settings
 	if allowed := s.caps.Has(wire.MultiStatements); n.several && b.several != allowed {
 		// A server that is told to takes one statement only, and tells a procedure's body from a second statement, which
 		// sidewire does not. A client that did not ask for several must not have them run.
@@ -186,8 +186,13 @@ func (s *session) clean(b *backend) {
 	stop := context.AfterFunc(s.handler.life, b.conn.Interrupt)
 	b.conn.SetDeadline(time.Now().Add(resetTimeout))
 	_, _, err := b.command(wire.ComResetConnection, "")
+	names := b.names
 	if err == nil {
 		err = b.prime()
+	}
+	if err == nil && b.names != names { // MySQL goes back to its own character set, not to that of the handshake
+		_, err = b.query("SET NAMES " + names)
+		b.names = names
 	}
 	b.conn.SetDeadline(time.Time{})
 	if !stop() || err != nil {

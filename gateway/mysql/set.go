@@ -227,11 +227,31 @@ func (p *setParser) userVariable() bool {
 		return false
 	}
 	value, simple := p.value()
-	if !simple || len(value) > maxCarried || len(name) < 2 || name[1] == '\'' || name[1] == '"' {
+	if !simple || len(value) > maxCarried || !plain(value) || len(name) < 2 || name[1] == '\'' || name[1] == '"' {
 		p.pin = pinUserVariable
 		return true
 	}
 	p.change(strings.ToLower(name), value)
+	return true
+}
+
+// plain reports whether a literal means the same under every sql_mode and character set: other texts can only be read where they
+// were written.
+func plain(literal string) bool {
+	if literal == "" {
+		return true
+	}
+	switch c := literal[0]; {
+	case c == '"', c == 'N' && strings.Contains(literal, "'"), c == 'n' && strings.Contains(literal, "'"):
+		return false
+	case c == '\'':
+		literal = literal[1 : len(literal)-1]
+	}
+	for _, c := range []byte(literal) {
+		if c < ' ' || c > '~' || c == '\\' || c == '\'' {
+			return strings.IndexByte("xXbB", literal[0]) >= 0 && c == '\''
+		}
+	}
 	return true
 }
 

@@ -88,52 +88,79 @@ func nameOn(mariaDB bool, name string) string {
 	return name
 }
 
-// diff is the statement that makes a connection with settings have into one with settings want; empty when they are
-// the same. names is the character set the connection was opened with.
-func diff(have, want *settings, names string, mariaDB bool) string {
+// text reports whether a setting is a user variable with a text: it has the collation of the connection at the time it was set.
+func (x setting) text() bool { return x.name[0] == '@' && x.value != "" && x.value[0] == '\'' }
+
+// ofCharset reports whether a setting is of the character set.
+func (x setting) ofCharset() bool { return charsetPart(x.name) || x.name == nameNames }
+
+// moved reports whether user variables that hold text no longer say what they were given, once the changes are made: their
+// collation is that of before, and can be carried no more.
+func (s *settings) moved(changes []setting, learnt []string) bool {
+	charset := slices.ContainsFunc(changes, setting.ofCharset) || slices.ContainsFunc(learnt, charsetPart)
+	return charset && (slices.ContainsFunc(s.list, setting.text) || slices.ContainsFunc(changes, setting.text))
+}
+
+// diff is the statements that make a connection with settings have into one with settings want; none when they are the same. names is
+// the character set the connection was opened with. Text is read, and a user variable gets its collation, under the character set
+// that holds when a statement begins: that is changed in a statement of its own.
+func diff(have, want *settings, names string, mariaDB bool) []string {
 	if have.same(want) {
-		return ""
+		return nil
 	}
-	var sets []string
-	charset := false
+	var charset, sets []string
+	again := false // the character set is set from the start, because its parts depend on each other
+	anew := false  // it changes
 	for _, x := range have.list {
-		if (charsetPart(x.name) || x.name == nameNames) && want.value(x.name) != x.value {
-			charset = true
-		}
+		again = again || x.ofCharset() && want.value(x.name) != x.value
 	}
-	if charset {
-		// The parts depend on each other: begin from the start.
-		sets = append(sets, "NAMES "+names)
+	for _, x := range want.list {
+		anew = anew || x.ofCharset() && have.value(x.name) != x.value
+	}
+	if again {
+		charset = append(charset, "NAMES "+names)
 	}
 	for _, x := range have.list {
-		if want.value(x.name) != "" || x.name == nameNames || charset && charsetPart(x.name) {
-			continue
-		}
-		if x.name[0] == '@' {
+		switch {
+		case want.value(x.name) != "" || x.name == nameNames || again && charsetPart(x.name):
+		case x.name[0] == '@':
 			sets = append(sets, x.name+"=NULL")
-		} else {
+		default:
 			sets = append(sets, "SESSION "+nameOn(mariaDB, x.name)+"=DEFAULT")
 		}
 	}
 	var parts []string
+	apart := false
 	for _, x := range want.list {
 		part := charsetPart(x.name)
-		if have.value(x.name) == x.value && !(charset && (part || x.name == nameNames)) && !(part && have.value(nameNames) != want.value(nameNames)) {
+		same := have.value(x.name) == x.value
+		if x.text() {
+			same = same && !again && !anew
+		}
+		if same && !(again && x.ofCharset()) && !(part && have.value(nameNames) != want.value(nameNames)) {
 			continue
 		}
 		switch {
 		case x.name == nameNames:
-			sets = append(sets, "NAMES "+x.value)
+			charset = append(charset, "NAMES "+x.value)
 		case x.name[0] == '@':
 			sets = append(sets, x.name+"="+x.value)
+			apart = apart || x.text()
 		case part:
 			parts = append(parts, "SESSION "+nameOn(mariaDB, x.name)+"="+x.value)
 		default:
 			sets = append(sets, "SESSION "+nameOn(mariaDB, x.name)+"="+x.value)
 		}
 	}
-	if sets = append(sets, parts...); len(sets) == 0 {
-		return ""
+	charset = append(charset, parts...)
+	var statements []string
+	if !apart {
+		charset, sets = nil, append(charset, sets...)
 	}
-	return "SET " + strings.Join(sets, ", ")
+	for _, list := range [][]string{charset, sets} {
+		if len(list) > 0 {
+			statements = append(statements, "SET "+strings.Join(list, ", "))
+		}
+	}
+	return statements
 }

@@ -19,6 +19,9 @@ func TestParseSet(t *testing.T) {
 		{"SET @a = 5, @b := 'x'", "@a=5 @b='x'"},
 		{"SET @a = @b + 1", "pin user-variable"},
 		{"SET @'a b' = 1", "pin user-variable"},
+		{`SET @a = 'it\'s'`, "pin user-variable"},
+		{`SET @a = "x"`, "pin user-variable"},
+		{"SET @a = 'é', @b = X'4D', @c = 'a''b'", "@b=X'4D' pin user-variable"},
 		{"SET @a = (SELECT COUNT(*), 1 FROM t)", "pin user-variable"},
 		{"SET GLOBAL max_connections=5", ""},
 		{"SET @@global.max_connections=5, sql_mode='x'", "sql_mode='x'"},
@@ -84,9 +87,12 @@ func TestSettings(t *testing.T) {
 		{nil, []setting{{"names", "latin1"}, {"character_set_results", "NULL"}}, "SET NAMES latin1, SESSION character_set_results=NULL"},
 		{[]setting{{"character_set_results", "NULL"}}, []setting{{"names", "latin1"}}, "SET NAMES utf8mb4, NAMES latin1"},
 		{[]setting{{"names", "latin1"}}, []setting{{"names", "latin1"}, {"sql_mode", "''"}}, "SET SESSION sql_mode=''"},
+		{nil, []setting{{"names", "latin1"}, {"@x", "'a'"}}, "SET NAMES latin1; SET @x='a'"},
+		{[]setting{{"names", "latin1"}, {"@x", "'a'"}}, []setting{{"@x", "'a'"}, {"@y", "1"}}, "SET NAMES utf8mb4; SET @x='a', @y=1"},
+		{[]setting{{"@x", "1"}}, []setting{{"names", "latin1"}, {"@x", "1"}}, "SET NAMES latin1"},
 	} {
 		have, want := noSettings.with(tc.have), noSettings.with(tc.want)
-		if got := diff(have, want, "utf8mb4", false); got != tc.sql {
+		if got := strings.Join(diff(have, want, "utf8mb4", false), "; "); got != tc.sql {
 			t.Errorf("%v to %v: %q, want %q", tc.have, tc.want, got, tc.sql)
 		}
 	}
@@ -98,7 +104,7 @@ func FuzzParseSet(f *testing.F) {
 	f.Fuzz(func(t *testing.T, sql string) {
 		e := parseSet(sql, 0)
 		s := noSettings.with(e.changes)
-		_ = diff(noSettings, s, "utf8mb4", true) + diff(s, noSettings, "latin1", false)
+		_ = append(diff(noSettings, s, "utf8mb4", true), diff(s, noSettings, "latin1", false)...)
 	})
 }
 

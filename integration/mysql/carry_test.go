@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -96,4 +97,48 @@ func TestExecuteWhatWasPreparedLast(t *testing.T) {
 			t.Errorf("%s: %v, %q, %v", tc.prepare, failed, rows, err)
 		}
 	}
+}
+
+// A user variable goes from connection to connection with the text and the collation it was given under, whatever character set and
+// mode the next connection was left with; what cannot be written down for that stays where it is.
+func TestUserVariablesKeepTheirMeaning(t *testing.T) {
+	each(t, func(t *testing.T, start func(testing.TB, ...servers.Option) *servers.MySQLServer) {
+		db := start(t)
+		w := front(t, db, layout{cluster: "pool: {max: 1, wait: 20ms}"})
+		for _, statements := range [][]string{
+			{"SET @v = 'x', @w = -5, @x = NULL"},
+			{"SET NAMES latin1", "SET @v = 'x'"},
+			{"SET NAMES latin1", "SET @v = '\xe9'"},
+			{"SET @v = 'x'", "SET NAMES latin1"},
+			{"SET NAMES latin1, @v = 'x'"},
+			{"SET NAMES utf8mb4 COLLATE utf8mb4_bin", "SET @v = 'x'", "SET collation_connection = latin1_bin"},
+			{"SET collation_connection = latin1_bin", "SET @v = 'x'"},
+			{"SET sql_mode = 'NO_BACKSLASH_ESCAPES'", `SET @v = 'a\'`},
+			{`SET @v = 'it\'s'`, "SET sql_mode = 'NO_BACKSLASH_ESCAPES'"},
+			{`SET @v = "x"`, "SET sql_mode = 'ANSI_QUOTES'"},
+			{"SET @v = '/*'", "SET @w = ';'"},
+		} {
+			t.Run(strings.Join(statements, "; "), func(t *testing.T) {
+				a, b, own := w.session(t, ""), w.session(t, ""), session(t, db.DSN(""))
+				if err := servers.Poll(deadline(t, 20*time.Second), func(ctx context.Context) error { // until the one before has left
+					_, err := a.ExecContext(ctx, "DO 0")
+					return err
+				}); err != nil {
+					t.Fatal(err)
+				}
+				for _, sql := range statements {
+					mustExec(t, a, sql)
+					mustExec(t, own, sql)
+				}
+				const question = "SELECT COLLATION(@v), HEX(@v), @w, @x, @@sql_mode, @@collation_connection"
+				for range 2 {
+					show(deadline(t, 10*time.Second), b, "SET sql_mode = 'NO_BACKSLASH_ESCAPES,ANSI_QUOTES'") // it may not come to it
+					show(deadline(t, 10*time.Second), b, "SET NAMES cp1251")
+					if got, want := show(deadline(t, 10*time.Second), a, question), show(deadline(t, 10*time.Second), own, question); got != want {
+						t.Errorf("%q, want %q", got, want)
+					}
+				}
+			})
+		}
+	})
 }
