@@ -108,18 +108,6 @@ func (u *upstream) sweep() {
 	}
 }
 
-// supersede cuts what still waits for a primary that does not answer any more, once another has taken its place: a server
-// that stands still would keep its statements, and their sessions, for ever.
-func (u *upstream) supersede() {
-	u.pools.Range(func(_, v any) bool {
-		p := v.(*pool)
-		if e := p.endpoint; !e.Healthy() && e.Role() == cluster.Primary && u.cluster.Rival(e) != nil {
-			p.cut()
-		}
-		return true
-	})
-}
-
 type poolCount struct{ open, idle, waiting int }
 
 func (u *upstream) count() poolCount {
@@ -197,11 +185,6 @@ func (u *upstream) find(ctx context.Context, w *want) (*backend, error) {
 		return nil, u.errMoving()
 	}
 	return b, err
-}
-
-// pick chooses an endpoint of a role, one of several primaries by the cluster's rule.
-func (u *upstream) pick(role cluster.Role) (*cluster.Endpoint, error) {
-	return u.cluster.Pick(cluster.Want{Role: role, Writable: u.block().Failover.rule()})
 }
 
 // refused reports whether an error is an answer: waiting would not change it.

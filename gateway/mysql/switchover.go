@@ -146,3 +146,20 @@ func (u *upstream) switched(sw *switchover, outcome string) {
 	u.switching.CompareAndSwap(sw, nil)
 	u.host.Metrics().Counter("sidewire_mysql_switchovers_total", "Planned switch-overs by their outcome.", "cluster", u.cluster.Name(), "outcome", outcome).Inc()
 }
+
+// pick chooses an endpoint of a role, one of several primaries by the cluster's rule.
+func (u *upstream) pick(role cluster.Role) (*cluster.Endpoint, error) {
+	return u.cluster.Pick(cluster.Want{Role: role, Writable: u.block().Failover.rule()})
+}
+
+// supersede cuts what still waits for a primary that does not answer any more, once another has taken its place: a server
+// that stands still would keep its statements, and their sessions, for ever.
+func (u *upstream) supersede() {
+	u.pools.Range(func(_, v any) bool {
+		p := v.(*pool)
+		if e := p.endpoint; !e.Healthy() && e.Role() == cluster.Primary && u.cluster.Rival(e) != nil {
+			p.cut()
+		}
+		return true
+	})
+}
