@@ -214,8 +214,8 @@ func (s *session) requirements(e *effect) needs {
 	n := s.present()
 	n.insertID, n.several, n.role = e.insertID, e.multi, s.roleOf(e)
 	// What a statement asks about the one before is known only to the connection that ran it, except that nothing
-	// happened there.
-	n.exact = s.last != nil && (e.counts || e.diagnoses && (s.warnings > 0 || s.failed))
+	// happened there. If that connection is gone, nobody can answer.
+	n.exact = e.counts && s.last != nil || e.diagnoses && (s.warnings > 0 || s.failed)
 	n.clean = e.diagnoses && !n.exact
 	return n
 }

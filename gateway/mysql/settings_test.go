@@ -181,3 +181,18 @@ func TestOwnNumber(t *testing.T) {
 		}
 	}
 }
+
+// What a server connection knew of a statement is lost with the connection: no other one may be asked for it.
+func TestWarningsOfALostConnectionAreNotMadeUp(t *testing.T) {
+	s := &session{handler: &handler{}, terms: &terms{block: &ListenerBlock{}}}
+	for _, c := range []struct {
+		failed   bool
+		warnings uint16
+		exact    bool
+	}{{false, 0, false}, {true, 0, true}, {false, 1, true}} {
+		s.failed, s.warnings = c.failed, c.warnings
+		if n := s.requirements(&effect{diagnoses: true}); n.exact != c.exact || n.clean == c.exact {
+			t.Errorf("failed %v, %d warnings: %+v", c.failed, c.warnings, n)
+		}
+	}
+}

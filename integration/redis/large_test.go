@@ -15,7 +15,7 @@ import (
 
 const (
 	largeValue = 256 << 20
-	largeHeld  = 40 << 20 // how much more memory it may take, the collector's share included
+	largeHeld  = 100 << 20 // how much more memory it may take: pieces, and what a collector leaves that gets no processor
 )
 
 // A value of 256 MB goes in and comes out without being held, however slow its client is, and nobody waits for it. So does a command of a
