@@ -15,7 +15,7 @@ import (
 // there is none.
 func (t *transition) startExport() []config.Problem {
 	g, want := t.g, t.s.Telemetry.OTLP
-	if t.old != nil && reflect.DeepEqual(t.old.Node, t.s.Node) && reflect.DeepEqual(t.old.Telemetry.OTLP, want) {
+	if t.old != nil && reflect.DeepEqual(t.old.Node, t.s.Node) && want.Same(t.old.Telemetry.OTLP) {
 		t.export = g.export.Load()
 		return nil
 	}

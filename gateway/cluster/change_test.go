@@ -43,6 +43,47 @@ func TestPushesDoNotHideAFailure(t *testing.T) {
 	}
 }
 
+// bare is a protocol of which nothing but its name is known.
+type bare struct{}
+
+func (bare) Name() string       { return "bare" }
+func (bare) ListenerBlock() any { return &struct{}{} }
+func (bare) ClusterBlock() any  { return &struct{}{} }
+func (bare) CheckListener(*config.Model, *config.Listener, config.Path) []config.Problem {
+	return nil
+}
+func (bare) CheckCluster(*config.Model, *config.Cluster, config.Path) []config.Problem { return nil }
+
+// What was made of a TLS block since it was read is no difference: a cluster with TLS keeps its probes at a push, too.
+func TestPushesKeepProbesOverTLS(t *testing.T) {
+	read := func(port int, name string) *config.Cluster {
+		t.Helper()
+		n, problems := config.Parse(fmt.Appendf(nil, "clusters: [{name: c, bare: {}, tls: {names: [\"dns:%s\"]}, endpoints: [\"a:1\", \"b:%d\"]}]", name, port))
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		m, problems := config.Language{Protocols: []config.Protocol{bare{}}}.DecodeModel(n, config.Origin{}, &config.Env{})
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		if _, err := m.Clusters[0].TLS.Config("a"); err != nil { // as Compile and every connection does
+			t.Fatal(err)
+		}
+		return m.Clusters[0]
+	}
+	c, _ := start(t, read(1, "db"))
+	a := c.Endpoint("a:1")
+	before := a.probing
+	c.Update(read(2, "db"))
+	if a.probing != before {
+		t.Error("a probe began anew because an endpoint beside it came")
+	}
+	c.Update(read(2, "other"))
+	if a.probing == before {
+		t.Error("a probe went on with a name that is gone")
+	}
+}
+
 // A reload that turns TLS off while a connection is being opened ends in an error at worst.
 func TestTLSIsTurnedOffMeanwhile(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -60,7 +60,11 @@ func (c *Cluster) keepProbing(e *Endpoint, ec config.Endpoint) {
 
 // sameQuestion tells whether two configurations differ at most in what no probe looks at.
 func sameQuestion(a, b *config.Cluster) bool {
+	if !a.TLS.Same(b.TLS) {
+		return false
+	}
 	x, y := *a, *b
+	x.TLS = y.TLS
 	x.Endpoints, x.Limits, x.Pool, x.Origin, x.Hash = y.Endpoints, y.Limits, y.Pool, y.Origin, y.Hash
 	return reflect.DeepEqual(x, y)
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"net"
 	"net/url"
+	"reflect"
 )
 
 // Telemetry configures what is counted, kept and sent of the traffic.
@@ -17,6 +18,19 @@ type Telemetry struct {
 // SetDefaults fills what a file leaves out.
 func (t *Telemetry) SetDefaults() {
 	t.Slow, t.SlowEntries, t.Digests = Duration(200e6), 100, 200
+}
+
+// Same tells whether two say the same.
+func (o *OTLP) Same(other *OTLP) bool {
+	if o == nil || other == nil {
+		return o == other
+	}
+	if !o.TLS.Same(other.TLS) {
+		return false
+	}
+	a, b := *o, *other
+	a.TLS, b.TLS = nil, nil
+	return reflect.DeepEqual(a, b)
 }
 
 // OTLP is where telemetry goes.

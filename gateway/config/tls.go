@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"reflect"
 	"sync"
 )
 
@@ -54,6 +55,16 @@ func (t *ClientTLS) Config(host string) (*tls.Config, error) {
 		c.ServerName = host
 	}
 	return c, nil
+}
+
+// Same tells whether two say the same, whatever was made of them since.
+func (t *ClientTLS) Same(other *ClientTLS) bool {
+	if t == nil || other == nil {
+		return t == other
+	}
+	a, b := *t, *other
+	a.parsed, b.parsed = nil, nil
+	return reflect.DeepEqual(a, b)
 }
 
 // parsedTLS is what a ClientTLS was parsed to. It is no part of the configuration's content.
