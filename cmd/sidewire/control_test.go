@@ -2,17 +2,10 @@ package main
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"log/slog"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -21,43 +14,9 @@ import (
 	"time"
 
 	"github.com/sidewire/sidewire/gateway"
+	"github.com/sidewire/sidewire/gateway/certify"
 	"github.com/sidewire/sidewire/gateway/telemetry"
 )
-
-// certificates writes ca.pem, and NAME.pem and NAME.key that it signed.
-func certificates(t *testing.T, dir string, names ...string) {
-	t.Helper()
-	put := func(file, kind string, der []byte) {
-		if err := os.WriteFile(filepath.Join(dir, file), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	now := time.Now()
-	var ca *x509.Certificate
-	var caKey *ecdsa.PrivateKey
-	for i, name := range append([]string{"ca"}, names...) {
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := &x509.Certificate{SerialNumber: big.NewInt(int64(i + 1)), Subject: pkix.Name{CommonName: name}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
-			IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
-		if ca == nil {
-			c.IsCA, c.BasicConstraintsValid, c.KeyUsage, c.ExtKeyUsage = true, true, x509.KeyUsageCertSign, nil
-			ca, caKey = c, key
-		}
-		der, err := x509.CreateCertificate(rand.Reader, c, ca, &key.PublicKey, caKey)
-		if err != nil {
-			t.Fatal(err)
-		}
-		keyDER, err := x509.MarshalECPrivateKey(key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		put(name+".pem", "CERTIFICATE", der)
-		put(name+".key", "EC PRIVATE KEY", keyDER)
-	}
-}
 
 // sidecar starts a gateway that follows the control plane at address.
 func sidecar(t *testing.T, address, tls string) *gateway.Gateway {
@@ -86,7 +45,10 @@ func sidecar(t *testing.T, address, tls string) *gateway.Gateway {
 // A control plane with TLS and a client CA serves sidecars that prove themselves, and no others.
 func TestControlOverTLS(t *testing.T) {
 	dir, certs := t.TempDir(), t.TempDir()
-	certificates(t, certs, "server", "client")
+	ca := certify.New(t)
+	ca.CA(certs)
+	ca.Issue(certs, "server")
+	ca.Issue(certs, "client")
 	at := func(name string) string { return filepath.Join(certs, name) }
 	resources := fmt.Sprintf("listeners: [{name: a, address: \"unix:%s/s\", tcp: {cluster: c}}]\nclusters: [{name: c, tcp: {}, health: {disabled: true}, endpoints: [\"127.0.0.1:1\"]}]\n", t.TempDir())
 	if err := os.WriteFile(filepath.Join(dir, "a.yaml"), []byte(resources), 0o600); err != nil {

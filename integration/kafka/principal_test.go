@@ -26,6 +26,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/sasl/oauth"
 
+	"github.com/sidewire/sidewire/gateway/certify"
 	"github.com/sidewire/sidewire/integration/leak"
 )
 
@@ -199,7 +200,7 @@ func clientPair(t *testing.T, cert, key, name string) tls.Certificate {
 // A client's certificate says who it is, without SASL; rules know it, and it can be another account at the brokers.
 func TestCertificatesNameUsers(t *testing.T) {
 	leak.Check(t)
-	cert, key, pool := pki(t, "kafka.test")
+	cert, key, pool := certify.Own(t, "kafka.test")
 	c := secured(t)
 	first := freeRange(t, 20)
 	p := startText(t, fmt.Sprintf("127.0.0.1:%d", first), fmt.Sprintf(`
@@ -228,6 +229,6 @@ clusters: [{name: events, endpoints: [%q], kafka: {refresh: 500ms, sasl: {mechan
 		t.Errorf("producing as a reader: %v", err)
 	}
 	refused(t, p.addr, as())
-	elsewhere, elsewhereKey, _ := pki(t, "kafka.test")
+	elsewhere, elsewhereKey, _ := certify.Own(t, "kafka.test")
 	refused(t, p.addr, as(clientPair(t, elsewhere, elsewhereKey, "writer")))
 }

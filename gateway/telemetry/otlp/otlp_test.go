@@ -3,10 +3,13 @@ package otlp
 import (
 	"compress/gzip"
 	"context"
+	"crypto/tls"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -20,9 +23,11 @@ import (
 	resourcepb "go.opentelemetry.io/proto/otlp/resource/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sidewire/sidewire/gateway/certify"
 	"github.com/sidewire/sidewire/gateway/config"
 	"github.com/sidewire/sidewire/gateway/telemetry"
 )
@@ -122,24 +127,36 @@ func (c *collector) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	w.Header().Set("Content-Type", "application/x-protobuf")
 }
 
-func serve(t *testing.T, protocol string) (*collector, string) {
+// serve starts a collector, with TLS when secure is given.
+func serve(t *testing.T, protocol string, secure *tls.Config) (*collector, string) {
 	t.Helper()
 	c := &collector{metrics: map[string]*metricspb.Metric{}}
 	if protocol == "http" {
-		s := httptest.NewServer(c)
+		s := httptest.NewUnstartedServer(c)
 		t.Cleanup(s.Close)
+		if secure == nil {
+			s.Start()
+		} else {
+			s.Config.ErrorLog = log.New(io.Discard, "", 0)
+			s.TLS = secure
+			s.StartTLS()
+		}
 		return c, s.URL + "/base"
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := grpc.NewServer()
+	scheme, with := "http://", []grpc.ServerOption(nil)
+	if secure != nil {
+		scheme, with = "https://", append(with, grpc.Creds(credentials.NewTLS(secure)))
+	}
+	s := grpc.NewServer(with...)
 	collectortrace.RegisterTraceServiceServer(s, grpcTraces{collector: c})
 	collectormetrics.RegisterMetricsServiceServer(s, grpcMetrics{collector: c})
 	go s.Serve(l)
 	t.Cleanup(s.Stop)
-	return c, "http://" + l.Addr().String()
+	return c, scheme + l.Addr().String()
 }
 
 type session struct{}
@@ -160,24 +177,67 @@ const parent = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7"
 func TestSpansAndMetricsArrive(t *testing.T) {
 	for _, protocol := range []string{"grpc", "http"} {
 		for _, compressed := range []bool{false, true} {
-			t.Run(protocol, func(t *testing.T) { arrive(t, protocol, compressed) })
+			t.Run(protocol, func(t *testing.T) { arrive(t, protocol, compressed, nil, nil) })
 		}
 	}
 }
 
-func arrive(t *testing.T, protocol string, compressed bool) {
-	c, endpoint := serve(t, protocol)
+// Over TLS both sides prove themselves; a collector that another authority signed, and a process that proves nothing, stay alone.
+func TestSpansAndMetricsArriveOverTLS(t *testing.T) {
+	ours, dir := certify.New(t), t.TempDir()
+	cert, key := ours.Issue(dir, "collector")
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secure := &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ours.Pool()}
+	ca, strange := ours.CA(dir), certify.New(t).CA(t.TempDir())
+	cert, key = ours.Issue(dir, "client")
+	text, err := os.ReadFile(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, protocol := range []string{"grpc", "http"} {
+		t.Run(protocol, func(t *testing.T) {
+			arrive(t, protocol, false, secure, &config.ClientTLS{CA: ca, Cert: cert, Key: config.Plain(string(text))})
+			for what, how := range map[string]*config.ClientTLS{"trusts another authority": {CA: strange, Cert: cert, Key: config.Plain(string(text))}, "proves nothing": {CA: ca}} {
+				c, endpoint := serve(t, protocol, secure)
+				e := startTo(t, endpoint, protocol, false, how, telemetry.NewRegistry())
+				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+				if err := e.Close(ctx); err == nil || len(c.metrics) > 0 {
+					t.Errorf("a process that %s sent %d metrics, %v", what, len(c.metrics), err)
+				}
+				cancel()
+			}
+		})
+	}
+}
+
+// startTo starts an exporter to a collector.
+func startTo(t *testing.T, endpoint, protocol string, compressed bool, how *config.ClientTLS, registry *telemetry.Registry) *Exporter {
+	t.Helper()
 	conf := &config.OTLP{}
 	conf.SetDefaults()
 	conf.Endpoint, conf.Protocol, conf.Gzip = endpoint, protocol, compressed
 	conf.Headers = map[string]config.Secret{"x-tenant": config.Plain("web")}
-	registry := telemetry.NewRegistry()
+	if conf.TLS = how; how != nil {
+		if err := how.Load(config.SystemEnv("")); err != nil {
+			t.Fatal(err)
+		}
+	}
 	registry.Counter("sidewire_things_total", "Things.", "kind", "a", "empty", "").Add(3)
 	registry.Gauge("sidewire_held_bytes", "Bytes.").Set(7)
 	e, err := Start(Options{Config: conf, Node: config.Node{ID: "web-1"}, Version: "1.2.3", Registry: registry, Started: time.Now()})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return e
+}
+
+func arrive(t *testing.T, protocol string, compressed bool, secure *tls.Config, how *config.ClientTLS) {
+	c, endpoint := serve(t, protocol, secure)
+	registry := telemetry.NewRegistry()
+	e := startTo(t, endpoint, protocol, compressed, how, registry)
 	s := telemetry.NewStatements(registry, func() *telemetry.AccessLog { return nil })
 	s.Trace(e)
 	r := s.Recorder("shop", "mysql", describe)
@@ -273,7 +333,7 @@ func flat(all []*commonpb.KeyValue) map[string]string {
 
 // TestWantsAShareOfTheRest checks the sampling of statements without a parent.
 func TestWantsAShareOfTheRest(t *testing.T) {
-	_, endpoint := serve(t, "grpc")
+	_, endpoint := serve(t, "grpc", nil)
 	for _, c := range []struct {
 		sample   float64
 		min, max int
