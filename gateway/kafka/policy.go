@@ -59,6 +59,14 @@ func checkPatterns(patterns []string, at config.Path) (problems []config.Problem
 	return problems
 }
 
+// checkKnown wants patterns of users only where users are known.
+func (b *ListenerBlock) checkKnown(users []string, at config.Path) (problems []config.Problem) {
+	if len(users) > 0 && b.Authentication != authTerminate {
+		problems = append(problems, at.Field("users").Problem("users are known with authentication: terminate only"))
+	}
+	return problems
+}
+
 func (b *ListenerBlock) checkPolicy(at config.Path) (problems []config.Problem) {
 	for i, r := range b.Rules {
 		rule := at.Field("rules").Index(i)
@@ -66,9 +74,7 @@ func (b *ListenerBlock) checkPolicy(at config.Path) (problems []config.Problem) 
 		for field, ps := range map[string][]string{"users": r.Users, "topics": r.Topics, "groups": r.Groups, "transactional_ids": r.TxnIDs} {
 			problems = append(problems, checkPatterns(ps, rule.Field(field))...)
 		}
-		if len(r.Users) > 0 && b.Authentication != authTerminate {
-			problems = append(problems, rule.Field("users").Problem("users are known with authentication: terminate only"))
-		}
+		problems = append(problems, b.checkKnown(r.Users, rule)...)
 	}
 	for i, f := range b.Faults {
 		fault := at.Field("faults").Index(i)
@@ -85,9 +91,7 @@ func (b *ListenerBlock) checkPolicy(at config.Path) (problems []config.Problem) 
 		if q.Produce == 0 && q.Fetch == 0 {
 			problems = append(problems, quota.Problem("expected produce_rate, fetch_rate or both"))
 		}
-		if len(q.Users) > 0 && b.Authentication != authTerminate {
-			problems = append(problems, quota.Field("users").Problem("users are known with authentication: terminate only"))
-		}
+		problems = append(problems, b.checkKnown(q.Users, quota)...)
 	}
 	if v := b.Virtual; v != nil {
 		if v.Prefix == "" {

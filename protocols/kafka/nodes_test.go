@@ -58,56 +58,56 @@ func eachID(v reflect.Value, f func(int32)) {
 	}
 }
 
+// carriers calls f with every message of clients that holds a node id, as it is on the wire, and returns how many there are.
+func carriers(t *testing.T, response bool, f func(m message, body []byte)) (n int) {
+	everyMessage(func(_ string, m message, isResponse bool, body []byte) {
+		if api, _ := Lookup(m.Key()); api.BrokerOnly || isResponse != response {
+			return
+		}
+		wired := newMessage(m.Key(), m.GetVersion(), response)
+		if err := decodeMessage(wired, response, body); err != nil {
+			t.Fatal(err)
+		}
+		holds := false
+		nodeIDs(reflect.ValueOf(wired).Elem(), "", func(_ string, f reflect.Value) {
+			eachID(f, func(id int32) { holds = holds || id == 7 })
+		})
+		if holds {
+			n++
+			f(wired, body)
+		}
+	})
+	return n
+}
+
 // Trap 19: with virtual node ids no field that holds one is forgotten: not in any response, and not in any request. A new
 // version of a message with a new such field fails here.
 func TestEveryNodeIDIsMapped(t *testing.T) {
 	brokers := fixedBrokers{"localhost", 1000}
-	carriers := 0
-	for key := range int16(Keys) {
-		api, _ := Lookup(key)
-		if api.BrokerOnly {
-			continue
+	n := carriers(t, true, func(m message, body []byte) {
+		key, v := m.Key(), m.GetVersion()
+		if !Rewritten(key, v) && !CarriesNodes(key) && !Walked(key, v) && key != Fetch {
+			t.Errorf("%s v%d holds node ids and is passed on as it is", Name(key), v)
+			return
 		}
-		for v := range api.Max + 1 {
-			filled := newMessage(key, v, true)
-			fill(reflect.ValueOf(filled).Elem(), "x")
-			filled.SetVersion(v)
-			body := filled.AppendTo(nil)
-			wired := newMessage(key, v, true)
-			if err := decodeMessage(wired, true, body); err != nil {
+		out, err := RewriteResponse(nil, key, v, body, brokers)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkNodes(t, key, v, out, "rewritten")
+		if key == Produce || key == Fetch || key == ShareFetch {
+			w := &Walker{Brokers: brokers, PatchTail: true}
+			if err := w.Reset(key, v, true, int64(len(body))); err != nil {
 				t.Fatal(err)
 			}
-			holds := false
-			nodeIDs(reflect.ValueOf(wired).Elem(), "", func(_ string, f reflect.Value) {
-				eachID(f, func(id int32) { holds = holds || id == 7 })
-			})
-			if !holds {
-				continue
-			}
-			carriers++
-			if !Rewritten(key, v) && !CarriesNodes(key) && !Walked(key, v) && key != Fetch {
-				t.Errorf("%s v%d holds node ids and is passed on as it is", api.Name, v)
-				continue
-			}
-			out, err := RewriteResponse(nil, key, v, body, brokers)
-			if err != nil {
+			if _, _, err := w.Step(body); err != nil || !w.Done() {
 				t.Fatal(err)
 			}
-			checkNodes(t, key, v, out, "rewritten")
-			if key == Produce || key == Fetch || key == ShareFetch {
-				w := &Walker{Brokers: brokers, PatchTail: true}
-				if err := w.Reset(key, v, true, int64(len(body))); err != nil {
-					t.Fatal(err)
-				}
-				if _, _, err := w.Step(body); err != nil || !w.Done() {
-					t.Fatal(err)
-				}
-				checkNodes(t, key, v, body, "walked")
-			}
+			checkNodes(t, key, v, body, "walked")
 		}
-	}
-	if carriers < 45 {
-		t.Errorf("%d responses held node ids", carriers)
+	})
+	if n < 45 {
+		t.Errorf("%d responses held node ids", n)
 	}
 }
 
@@ -117,10 +117,15 @@ func checkNodes(t *testing.T, key, v int16, body []byte, how string) {
 	if err := decodeMessage(back, true, body); err != nil {
 		t.Fatal(err)
 	}
-	nodeIDs(reflect.ValueOf(back).Elem(), "", func(path string, f reflect.Value) {
+	allMapped(t, back, how)
+}
+
+func allMapped(t *testing.T, m message, how string) {
+	t.Helper()
+	nodeIDs(reflect.ValueOf(m).Elem(), "", func(path string, f reflect.Value) {
 		eachID(f, func(id int32) {
 			if id == 7 {
-				t.Errorf("%s v%d %s: %s is not mapped", Name(key), v, how, path)
+				t.Errorf("%s v%d %s: %s is not mapped", Name(m.Key()), m.GetVersion(), how, path)
 			}
 		})
 	})
@@ -128,38 +133,15 @@ func checkNodes(t *testing.T, key, v int16, body []byte, how string) {
 
 func TestEveryNodeIDInRequestsIsMapped(t *testing.T) {
 	down := func(id int32) (int32, bool) { return id + 1000, true }
-	carriers := 0
-	for key := range int16(Keys) {
-		api, _ := Lookup(key)
-		if api.BrokerOnly {
-			continue
+	n := carriers(t, false, func(m message, _ []byte) {
+		if !RequestCarriesNodes(m.Key()) || !MapNodes(m.(kmsg.Request), down) {
+			t.Errorf("%s v%d request holds node ids and is passed on as it is", Name(m.Key()), m.GetVersion())
+			return
 		}
-		for v := range api.Max + 1 {
-			m := newMessage(key, v, false)
-			fill(reflect.ValueOf(m).Elem(), "x")
-			holds := false
-			nodeIDs(reflect.ValueOf(m).Elem(), "", func(_ string, f reflect.Value) {
-				eachID(f, func(id int32) { holds = holds || id == 7 })
-			})
-			if !holds {
-				continue
-			}
-			carriers++
-			if !RequestCarriesNodes(key) || !MapNodes(m.(kmsg.Request), down) {
-				t.Errorf("%s v%d request holds node ids and is passed on as it is", api.Name, v)
-				continue
-			}
-			nodeIDs(reflect.ValueOf(m).Elem(), "", func(path string, f reflect.Value) {
-				eachID(f, func(id int32) {
-					if id == 7 {
-						t.Errorf("%s v%d request: %s is not mapped", api.Name, v, path)
-					}
-				})
-			})
-		}
-	}
-	if carriers < 10 {
-		t.Errorf("%d requests held node ids", carriers)
+		allMapped(t, m, "request")
+	})
+	if n < 10 {
+		t.Errorf("%d requests held node ids", n)
 	}
 	for _, typ := range []kmsg.ConfigResourceType{kmsg.ConfigResourceTypeBroker, kmsg.ConfigResourceTypeBrokerLogger, kmsg.ConfigResourceTypeTopic} {
 		r := kmsg.NewPtrDescribeConfigsRequest()
