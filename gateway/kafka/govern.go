@@ -263,8 +263,10 @@ func (s *session) govern(h *kafka.RequestHeader, e kafka.Inflight) (done bool, e
 	}
 	l := &law{session: s, block: block, key: e.Key, user: user}
 	var refusal kmsg.Response
-	if (governsNames(block) || s.unfetched != nil) && s.outdated(req, block) {
-		return true, s.refuse(&kmsg.FetchRequest{Version: e.Version}, e, kafka.ErrCodeFetchSessionNotFound, acks, size)
+	if governsNames(block) || s.unfetched != nil {
+		if gone := s.outdated(req, block); gone != nil {
+			return true, s.refuseWith(gone, e, kafka.ErrCodeFetchSessionNotFound, acks, size)
+		}
 	}
 	if kafka.Splits(e.Key, e.Version) && block.allowedAPI(user, e.Key) && governsNames(block) {
 		var all bool

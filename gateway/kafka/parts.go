@@ -142,20 +142,23 @@ func remember(fresh *kmsg.FetchResponse, before []kmsg.FetchResponseTopic) {
 	}
 }
 
-// outdated says that a client's fetch session began under other rules: what it named then was judged by those, and it names nothing
-// any more. It is told that the session is gone, and begins another.
-func (s *session) outdated(req kmsg.Request, block *ListenerBlock) bool {
-	f, ok := req.(*kmsg.FetchRequest)
-	if !ok {
-		return false
+// outdated says that a client's fetch or share session began under other rules: what it named then was judged by those, and it names
+// nothing any more. It is told that the session is gone, and begins another; nil is no reason to.
+func (s *session) outdated(req kmsg.Request, block *ListenerBlock) kmsg.Response {
+	switch r := req.(type) {
+	case *kmsg.FetchRequest:
+		if r.SessionEpoch <= 0 {
+			s.fetched = block
+		} else if s.fetched != block {
+			s.unfetched = nil
+			return kafka.Refuse(&kmsg.FetchRequest{Version: r.Version}, kafka.ErrCodeFetchSessionNotFound)
+		}
+	case *kmsg.ShareFetchRequest:
+		if r.ShareSessionEpoch <= 0 {
+			s.shared = block
+		} else if s.shared != block {
+			return kafka.Refuse(r, kafka.ErrCodeShareSessionNotFound)
+		}
 	}
-	if f.SessionEpoch <= 0 {
-		s.fetched = block
-		return false
-	}
-	if s.fetched == block {
-		return false
-	}
-	s.unfetched = nil
-	return true
+	return nil
 }

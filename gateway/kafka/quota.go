@@ -99,13 +99,13 @@ func (s *session) quotaFor(block *ListenerBlock, user, client string, fetch bool
 	return nil
 }
 
-// meter notes whose quota the next requests count for. It runs in the request goroutine, before a request is under way.
-func (s *session) meter(h *kafka.RequestHeader) {
-	if string(h.ClientID) == s.clientID && s.metered {
+// meter notes whose quota the next requests count for, under the configuration in force. It runs in the request goroutine, before a
+// request is under way.
+func (s *session) meter(h *kafka.RequestHeader, block *ListenerBlock) {
+	if string(h.ClientID) == s.clientID && s.metered == block {
 		return
 	}
-	block := s.door.block()
-	s.clientID, s.metered = string(h.ClientID), true
+	s.clientID, s.metered = string(h.ClientID), block
 	user := s.userName()
 	s.quotaIn = s.quotaFor(block, user, s.clientID, false)
 	s.quotaOut.Store(s.quotaFor(block, user, s.clientID, true))

@@ -121,8 +121,8 @@ func (s *session) request(first bool) error {
 	if h.Key == kafka.Produce && s.door.host.Statements().Traced() {
 		e.Traceparent = s.traceparent(&h)
 	}
-	if len(s.door.block().Quotas) > 0 {
-		s.meter(&h)
+	if block := s.door.block(); len(block.Quotas) > 0 || s.metered != nil {
+		s.meter(&h, block)
 		if err := s.pay(); err != nil {
 			return err
 		}

@@ -89,15 +89,16 @@ type session struct {
 	far     bool          // the broker is in another rack than the clients
 	ended   chan struct{} // closed when replies have ended
 
-	clientID string // of the last request; request goroutine, as are the next two
-	metered  bool
+	clientID string                 // of the last request; request goroutine, as are the next two
+	metered  *ListenerBlock         // whose quotas are in force; nil: none were looked for
 	quotaIn  *bucket                // for Produce; nil: none
 	quotaOut atomic.Pointer[bucket] // for Fetch
 	// unfetched are the topics of the client's fetch session that it is refused. The broker's session does not know them, the
 	// client's does: it names them once and reads of them in every answer. Request goroutine.
 	unfetched *kmsg.FetchResponse
-	fetched   *ListenerBlock // what the fetch session was judged by when it began; request goroutine
-	held      atomic.Int64   // when the client's debt is paid, in Unix nanoseconds
+	// What the fetch session and the share session were judged by when they began. Request goroutine.
+	fetched, shared *ListenerBlock
+	held            atomic.Int64 // when the client's debt is paid, in Unix nanoseconds
 
 	req pump // owned by the request goroutine
 	rep pump // owned by the reply goroutine

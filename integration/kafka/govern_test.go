@@ -13,6 +13,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	wire "github.com/sidewire/sidewire/protocols/kafka"
+
 	"github.com/sidewire/sidewire/integration/leak"
 )
 
@@ -192,5 +194,72 @@ func TestQuotasAndFiguresWhereNamesAreMapped(t *testing.T) {
 				t.Errorf("%v records were counted under the cluster's name", got)
 			}
 		})
+	}
+}
+
+// The same for share sessions.
+func TestRulesReachOpenShareSessions(t *testing.T) {
+	leak.Check(t)
+	c := fake(t, kfake.NumBrokers(1), kfake.SeedTopics(1, "orders"))
+	c.ControlKey(wire.ShareFetch, func(r kmsg.Request) (kmsg.Response, error, bool) { // whoever asks is a member
+		c.KeepControl()
+		return r.ResponseKind(), nil, true
+	})
+	p := start(t, c.ListenAddrs(), `brokers: {ports: PORTS}, rules: []`, "", "")
+	ctx := within(t, 40*time.Second)
+	cl := client(t, p.addr)
+	fetch := func(epoch int32, topics ...string) int16 {
+		t.Helper()
+		req := kmsg.NewPtrShareFetchRequest()
+		req.GroupID, req.MemberID, req.ShareSessionEpoch = kmsg.StringPtr("sharers"), kmsg.StringPtr("m"), epoch
+		for _, name := range topics {
+			topic := kmsg.NewShareFetchRequestTopic()
+			topic.TopicID = c.TopicInfo(name).TopicID
+			req.Topics = append(req.Topics, topic)
+		}
+		return ask[*kmsg.ShareFetchResponse](t, ctx, cl, req).ErrorCode
+	}
+	if first, next := fetch(0, "orders"), fetch(1); first != 0 || next != 0 {
+		t.Fatalf("without rules: codes %d and %d", first, next)
+	}
+	p.reload(t, "rules: []", "rules: [{action: deny, topics: [orders]}]")
+	if code := fetch(2); code != kerr.ShareSessionNotFound.Code {
+		t.Errorf("a session of before the rules: code %d", code)
+	}
+	if code := fetch(0, "orders"); code != kerr.TopicAuthorizationFailed.Code {
+		t.Errorf("a denied topic: code %d", code)
+	}
+}
+
+// Quotas that change reach connections that are open: a lower one throttles, one that is gone does not.
+func TestQuotasReachOpenConnections(t *testing.T) {
+	leak.Check(t)
+	c := fake(t, kfake.NumBrokers(1), kfake.SeedTopics(1, "orders"))
+	const strict = "quotas: [{produce_rate: 5kB}]"
+	p := start(t, c.ListenAddrs(), `brokers: {ports: PORTS}, quotas: [{produce_rate: 1GB}]`, "", "")
+	ctx := within(t, 60*time.Second)
+	cl := client(t, p.addr)
+	throttled := func() int32 {
+		t.Helper()
+		req := kmsg.NewPtrProduceRequest()
+		req.Acks, req.TimeoutMillis = -1, 5000
+		topic := kmsg.NewProduceRequestTopic()
+		topic.Topic, topic.TopicID = "orders", c.TopicInfo("orders").TopicID
+		part := kmsg.NewProduceRequestTopicPartition()
+		part.Records = make([]byte, 30_000) // refused by the broker, and counted
+		topic.Partitions = append(topic.Partitions, part)
+		req.Topics = append(req.Topics, topic)
+		return ask[*kmsg.ProduceResponse](t, ctx, cl, req).ThrottleMillis
+	}
+	if got := throttled(); got != 0 {
+		t.Errorf("under a wide quota told to wait %d ms", got)
+	}
+	p.reload(t, "quotas: [{produce_rate: 1GB}]", strict)
+	if got := throttled(); got == 0 {
+		t.Error("a narrow quota did not reach the connection")
+	}
+	p.reload(t, strict, "quotas: []")
+	if got := throttled(); got != 0 {
+		t.Errorf("without a quota told to wait %d ms", got)
 	}
 }

@@ -24,6 +24,7 @@ const (
 	ErrCodeSASLFailed             int16 = 58
 	ErrCodeFetchSessionNotFound   int16 = 70
 	ErrCodeUnknownTopicID         int16 = 100
+	ErrCodeShareSessionNotFound   int16 = 122
 )
 
 // Rewritten says whether a response of this key and version can carry broker addresses and is small enough by nature to
