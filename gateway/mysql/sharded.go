@@ -79,13 +79,19 @@ func (s *session) planned(v *virtual, sql string, e *effect) (*plan.Statement, *
 	case e.loadLocal:
 		return nil, nil, s.unsupported("LOAD DATA LOCAL")
 	}
+	p := v.plans(s.ctx)
+	if m := v.mode(); m != s.mode && s.settings.value("sql_mode") == "" {
+		s.mode = m // what the servers begin with was not known when the session began, or it was another cluster's
+		*e = effect{}
+		s.analyse(sql, e)
+	}
 	if err := s.legible(sql, nil); err != nil {
 		return nil, nil, err
 	}
 	r := &s.scan
 	r.Mode = s.planMode()
 	alone := sql[:r.End]
-	st := v.cache.Plan(v.plans(s.ctx), alone, r)
+	st := v.cache.Plan(p, alone, r)
 	return st, &plan.Input{Text: alone, Vars: r.Vars, Keys: v.keys}, nil
 }
 

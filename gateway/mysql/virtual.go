@@ -13,6 +13,7 @@ import (
 	wire "github.com/sidewire/sidewire/protocols/mysql"
 	"github.com/sidewire/sidewire/sharding/keygen"
 	"github.com/sidewire/sidewire/sharding/plan"
+	"github.com/sidewire/sidewire/sharding/scan"
 	"github.com/sidewire/sidewire/sharding/schema"
 )
 
@@ -121,6 +122,14 @@ func (v *virtual) forget() {
 	v.tried.Store(false) // the next statement is likely to need the new structure: it waits
 	v.asked = time.Time{}
 	v.mu.Unlock()
+}
+
+// mode is the sql_mode that its servers begin with, as far as it changes how a text is read.
+func (v *virtual) mode() scan.Mode {
+	if u, _ := v.host.host.Upstream(v.place(v.db.Rules.Default).Cluster).(*upstream); u != nil {
+		return scan.Mode(u.mode.Load())
+	}
+	return 0
 }
 
 // lacks notes that a statement named a table whose structure is not known: one that was made behind sidewire's back.
