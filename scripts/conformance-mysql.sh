@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# conformance-mysql [mariadb] [mysql]: go-sql-driver's own test suite, directly and through sidewire, before both or one.
+# conformance-mysql [mariadb] [mysql]: go-sql-driver's own test suite, directly and through sidewire, before both or one; then
+# MySQL's and MariaDB's JDBC drivers (scripts/clients/Battery.java), where Java and Maven are installed.
 # The suite is fetched as a Go module; none of its files is kept. A test that passes directly and not through sidewire
 # fails the run, except for those that ask the server about the connection that it has itself:
 #   TestConnectionAttributes  performance_schema shows the attributes of sidewire's connection, which many clients share
@@ -27,6 +28,14 @@ suite=$(go mod download -json "github.com/go-sql-driver/mysql@$version" | sed -n
 cp -r "$suite" "$work/suite"
 chmod -R u+w "$work/suite"
 (cd "$work/suite" && go test -c -o "$work/suite.test" .)
+jdbc=()
+if command -v java mvn >/dev/null; then
+	for driver in com.mysql:mysql-connector-j:9.5.0 org.mariadb.jdbc:mariadb-java-client:3.5.6; do
+		mvn -q -B dependency:copy -Dartifact="$driver" -DoutputDirectory="$work"
+		IFS=: read -r _ name number <<<"$driver"
+		jdbc+=("$work/$name-$number.jar")
+	done
+fi
 openssl req -x509 -newkey rsa:2048 -nodes -keyout "$work/key.pem" -out "$work/cert.pem" -days 2 -subj /CN=localhost 2>/dev/null
 
 "$work/servers" "${servers[@]}" >"$work/servers.txt" 2>&1 &
@@ -64,6 +73,12 @@ for server in "${servers[@]}"; do
 	run "$server-through" "$through"
 	different=$(comm -13 "$work/$server-direct.failed" "$work/$server-through.failed" | tr '\n' ' ')
 	echo "$server: $(cat "$work/$server-direct.passed") tests pass directly, $(cat "$work/$server-through.passed") through sidewire; only through sidewire fail: ${different:-none}"
+	for jar in "${jdbc[@]}"; do
+		scheme=jdbc:mysql
+		[[ $jar != *mariadb-java* ]] || scheme=jdbc:mariadb
+		timeout 120 java -cp "$jar" scripts/clients/Battery.java "$scheme://127.0.0.1:$through/gotest" app app-secret 2>"$work/jdbc.log" |
+			sed "s/^/$server: /" || { code=1; head -20 "$work/jdbc.log"; }
+	done
 	for test in $different; do
 		[[ $test =~ ^($expected)$ ]] || { code=1; sed -n "/^=== RUN   $test\$/,/^--- /p" "$work/$server-through.log" | head -40; }
 	done

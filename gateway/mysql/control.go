@@ -108,7 +108,7 @@ func (s *session) changeUser(body []byte, seq byte) error {
 	}
 	s.forget()
 	s.database, s.virtual = "", ""
-	auth := &wire.ServerAuth{Greeting: wire.Greeting{Nonce: s.nonce, Plugin: s.terms.block.AuthPlugin, Capabilities: clientCaps},
+	auth := &wire.ServerAuth{Greeting: wire.Greeting{Nonce: s.nonce, Plugin: s.terms.plugin(s.handler.serverVersion(s.terms)), Capabilities: clientCaps},
 		Host: s.host, Lookup: s.accounts, Secure: s.private()}
 	out, next, err := auth.BeginChangeUser(nil, cu, s.caps)
 	seq++

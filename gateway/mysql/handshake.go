@@ -50,7 +50,7 @@ func (s *session) handshake() bool {
 	}
 	auth := &wire.ServerAuth{
 		Greeting: wire.Greeting{ServerVersion: version, ConnectionID: s.id, Nonce: nonce, Capabilities: caps,
-			Collation: wire.CollationUTF8MB4, Status: wire.StatusAutocommit, Plugin: s.terms.block.AuthPlugin},
+			Collation: wire.CollationUTF8MB4, Status: wire.StatusAutocommit, Plugin: s.terms.plugin(version)},
 		Host: s.host, Lookup: s.accounts, Secure: s.private(), NeedTLS: s.needsTLS(),
 	}
 	if err := s.send(0, wire.AppendGreeting(nil, &auth.Greeting)); err != nil {
@@ -77,6 +77,18 @@ func (s *session) handshake() bool {
 // private reports whether nobody can listen to the client's connection: it is TLS or a unix socket.
 func (s *session) private() bool {
 	return s.conn.Socket() == nil || s.conn.LocalAddr().Network() == "unix"
+}
+
+// plugin is the authentication that the greeting names: a server's of that version. MariaDB's say 5.5.5 first, for which Connector/J does not
+// follow caching_sha2_password.
+func (t *terms) plugin(version string) string {
+	switch {
+	case t.block.AuthPlugin != "":
+		return t.block.AuthPlugin
+	case strings.Contains(version, "MariaDB"):
+		return wire.PluginNative
+	}
+	return wire.PluginCachingSHA2
 }
 
 // needsTLS reports whether a client without TLS is refused: its password would pass in the open, or the certificate that it

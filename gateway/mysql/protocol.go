@@ -6,7 +6,6 @@ import (
 	"github.com/sidewire/sidewire/gateway/database"
 	"github.com/sidewire/sidewire/gateway/host"
 	"github.com/sidewire/sidewire/gateway/listener"
-	wire "github.com/sidewire/sidewire/protocols/mysql"
 	"github.com/sidewire/sidewire/sharding/keygen"
 )
 
@@ -18,7 +17,7 @@ type ListenerBlock struct {
 	Databases     []string     `yaml:"databases" doc:"The virtual databases that are served."`
 	Cluster       string       `yaml:"cluster" doc:"Where statements go that name no virtual database: one cluster, unsharded."`
 	ServerVersion string       `yaml:"server_version" doc:"The version a client is greeted with; empty: that of the first backend that answered a probe."`
-	AuthPlugin    string       `yaml:"auth_plugin" enum:"caching_sha2_password|mysql_native_password" doc:"The plugin named in the greeting; clients may choose the other one." default:"caching_sha2_password"`
+	AuthPlugin    string       `yaml:"auth_plugin" enum:"caching_sha2_password|mysql_native_password" doc:"The plugin named in the greeting; clients may choose the other one. Empty: that of a server of the version greeted with, mysql_native_password for MariaDB."`
 	RequireTLS    bool         `yaml:"require_tls" doc:"Refuse clients that do not begin TLS, except on a unix socket. A client_ca that is required implies it, everywhere." default:"false"`
 	MaxStatement  config.Bytes `yaml:"max_statement" doc:"The longest statement that is taken." default:"64MB"`
 	LocalInfile   bool         `yaml:"local_infile" doc:"Let clients load local files." default:"true"`
@@ -46,7 +45,6 @@ type Credentials struct {
 
 // SetDefaults fills what a file leaves out.
 func (b *ListenerBlock) SetDefaults() {
-	b.AuthPlugin = wire.PluginCachingSHA2
 	b.MaxStatement = 64 << 20
 	b.LocalInfile = true
 	b.Compress = true

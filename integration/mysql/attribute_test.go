@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -95,4 +96,27 @@ func TestQueryAttributesWithoutServer(t *testing.T) {
 		}
 	}
 	executions(t, c, "SELECT NULL", false)
+}
+
+// A greeting names the authentication of the server it speaks for: drivers choose by the version how they read the next packets.
+func TestGreetsLikeItsServer(t *testing.T) {
+	each(t, func(t *testing.T, start func(testing.TB, ...servers.Option) *servers.MySQLServer) {
+		w := begin(t, start(t), 2)
+		w.settle(t)
+		conn, err := net.Dial("tcp", w.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(20 * time.Second))
+		in, _, err := (&raw{Conn: conn}).packet()
+		if err != nil {
+			t.Fatal(err)
+		}
+		g, err := wire.DecodeGreeting(in)
+		want := map[bool]string{true: wire.PluginNative, false: wire.PluginCachingSHA2}[strings.Contains(t.Name(), "mariadb")]
+		if err != nil || g.Plugin != want {
+			t.Errorf("version %s with %s, %v, want %s", g.ServerVersion, g.Plugin, err, want)
+		}
+	})
 }
