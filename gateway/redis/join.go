@@ -432,7 +432,7 @@ func joinAnd(o *op, dst []byte) []byte {
 		return dst
 	}
 	n, _, ok := arrayHeader(o.parts[0].reply)
-	if !ok {
+	if !ok || n < 0 {
 		return append(dst, o.parts[0].reply...)
 	}
 	all := make([]int64, n)
