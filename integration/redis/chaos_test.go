@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/sidewire/sidewire/integration/leak"
 	"github.com/sidewire/sidewire/integration/servers"
+	"github.com/sidewire/sidewire/sharding/hash"
 )
 
 // audit is load whose every answer can be checked: a value carries a checksum of its key, and every increment is counted.
@@ -30,7 +32,11 @@ type audit struct {
 	counters []counter
 }
 
-type counter struct{ acked, unknown atomic.Int64 }
+// counter is what clients were told of a counter's increments, beside what it was at before.
+type counter struct {
+	base           int64
+	acked, unknown atomic.Int64
+}
 
 const auditedKeys = 400
 
@@ -48,6 +54,9 @@ func (a *audit) check(key, value string) {
 // run puts load on the proxy until ctx ends.
 func (a *audit) run(ctx context.Context, wg *sync.WaitGroup) {
 	a.counters = make([]counter, 40)
+	for n := range a.counters {
+		a.counters[n].base = a.value(ctx, a.clients[0], n)
+	}
 	for g, c := range a.clients {
 		wg.Go(func() {
 			rnd := rand.New(rand.NewPCG(uint64(g), 9))
@@ -58,10 +67,38 @@ func (a *audit) run(ctx context.Context, wg *sync.WaitGroup) {
 	}
 }
 
+func countKey(n int) string { return fmt.Sprint("count:", n) }
+
+// value is what a counter is at, as soon as its server answers.
+func (a *audit) value(ctx context.Context, c *redis.Client, n int) (v int64) {
+	a.t.Helper()
+	if err := servers.Poll(ctx, func(ctx context.Context) (err error) {
+		if v, err = c.Get(ctx, countKey(n)).Int64(); errors.Is(err, redis.Nil) {
+			return nil
+		}
+		return err
+	}); err != nil {
+		a.t.Fatal(err)
+	}
+	return v
+}
+
+// counted notes what became of an increment.
+func (a *audit) counted(n int, err error) error {
+	switch {
+	case err == nil:
+		a.counters[n].acked.Add(1)
+	case refused(err):
+	default:
+		a.counters[n].unknown.Add(1)
+	}
+	return err
+}
+
 func (a *audit) step(ctx context.Context, c *redis.Client, rnd *rand.Rand, i int) {
 	key := func() string { return fmt.Sprint("audit:", rnd.IntN(auditedKeys)) }
 	var err error
-	switch rnd.IntN(4) {
+	switch rnd.IntN(5) {
 	case 0:
 		k := key()
 		err = c.Set(ctx, k, checksummed(k, i), 0).Err()
@@ -73,15 +110,15 @@ func (a *audit) step(ctx context.Context, c *redis.Client, rnd *rand.Rand, i int
 		}
 	case 2:
 		n := rnd.IntN(len(a.counters))
-		err = c.Incr(ctx, fmt.Sprint("count:", n)).Err()
-		switch {
-		case err == nil:
-			a.counters[n].acked.Add(1)
-		case refused(err):
-		default:
-			a.counters[n].unknown.Add(1)
-		}
-	case 3:
+		err = a.counted(n, c.Incr(ctx, countKey(n)).Err())
+	case 3: // a transaction is executed once or not at all, too
+		n := rnd.IntN(len(a.counters))
+		_, err = c.TxPipelined(ctx, func(tx redis.Pipeliner) error {
+			tx.Incr(ctx, countKey(n))
+			return tx.Exists(ctx, countKey(n)).Err()
+		})
+		a.counted(n, err)
+	case 4:
 		ks := make([]string, 10)
 		for j := range ks {
 			ks[j] = key()
@@ -115,7 +152,7 @@ func refused(err error) bool {
 	if strings.Contains(text, "unknown outcome") {
 		return false
 	}
-	for _, proof := range []string{"no upstream host", "CLUSTERDOWN", "TRYAGAIN", "READONLY", "LOADING", "MOVED", "connection refused"} {
+	for _, proof := range []string{"no upstream host", "CLUSTERDOWN", "TRYAGAIN", "READONLY", "LOADING", "MOVED", "connection refused", "EXECABORT"} {
 		if strings.Contains(text, proof) {
 			return true
 		}
@@ -123,33 +160,56 @@ func refused(err error) bool {
 	return false
 }
 
-// settle compares the counters: nothing counted twice, and, unless a server died, nothing lost that was acknowledged.
-func (a *audit) settle(ctx context.Context, c *redis.Client, died bool) {
+// settle compares the counters: nothing counted twice, and nothing lost that was acknowledged but on a server that died.
+func (a *audit) settle(ctx context.Context, c *redis.Client, died func(key string) bool) {
 	for n := range a.counters {
-		var got int64
-		err := servers.Poll(ctx, func(ctx context.Context) error {
-			v, err := c.Get(ctx, fmt.Sprint("count:", n)).Int64()
-			got = v
-			if errors.Is(err, redis.Nil) {
-				return nil
-			}
-			return err
-		})
-		if err != nil {
-			a.t.Fatal(err)
-		}
+		got := a.value(ctx, c, n) - a.counters[n].base
 		acked, unknown := a.counters[n].acked.Load(), a.counters[n].unknown.Load()
 		if got > acked+unknown {
-			a.t.Errorf("counter %d is at %d: %d increments were acknowledged and %d unknown", n, got, acked, unknown)
+			a.t.Errorf("counter %d has gone up by %d: %d increments were acknowledged and %d unknown", n, got, acked, unknown)
 		}
-		if got < acked && !died {
-			a.t.Errorf("counter %d is at %d: %d increments were acknowledged", n, got, acked)
+		if got < acked && !died(countKey(n)) {
+			a.t.Errorf("counter %d has gone up by %d: %d increments were acknowledged", n, got, acked)
 		}
 	}
 	last, _ := a.lastFail.Load().(string)
 	a.t.Logf("%d operations answered, %d failed, last with %q", a.ok.Load(), a.failed.Load(), last)
 	if a.ok.Load() < 1000 {
 		a.t.Errorf("%d operations are too few to mean anything", a.ok.Load())
+	}
+}
+
+// nobody and everybody are what died for all keys alike.
+func nobody(string) bool    { return false }
+func everybody(string) bool { return true }
+
+// heldBy tells which keys a node of a Redis Cluster holds now.
+func heldBy(ctx context.Context, t *testing.T, node *servers.RedisServer) func(key string) bool {
+	t.Helper()
+	c := node.Client()
+	defer c.Close()
+	id, err := c.Do(ctx, "CLUSTER", "MYID").Text()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shards, err := c.ClusterShards(ctx).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mine []redis.SlotRange
+	for _, shard := range shards {
+		for _, n := range shard.Nodes {
+			if n.ID == id && n.Role == "master" {
+				mine = append(mine, shard.Slots...)
+			}
+		}
+	}
+	if len(mine) == 0 {
+		t.Fatalf("%s holds no slots", node.Addr)
+	}
+	return func(key string) bool {
+		slot := int64(hash.Slot([]byte(key)))
+		return slices.ContainsFunc(mine, func(r redis.SlotRange) bool { return r.Start <= slot && slot <= r.End })
 	}
 }
 
@@ -194,7 +254,7 @@ func TestReshardingUnderLoad(t *testing.T) {
 	if n := a.failed.Load(); n > 0 {
 		t.Errorf("%d operations failed, the last with %q", n, a.lastFail.Load())
 	}
-	a.settle(ctx, p.client(t, 2), false)
+	a.settle(ctx, p.client(t, 2), nobody)
 }
 
 // reshard moves slots as redis-cli does: importing, migrating, keys, then the word to everybody.
@@ -284,8 +344,9 @@ func TestFailoverUnderLoad(t *testing.T) {
 	}
 	a.until(ctx, a.ok.Load()+1000)
 	stop()
-	a.settle(ctx, p.client(t, 2), false) // a failover by agreement loses nothing
+	a.settle(ctx, p.client(t, 2), nobody) // a failover by agreement loses nothing
 
+	dead := heldBy(ctx, t, g.Nodes[1])
 	a, stop = begin(t, p)
 	if err := g.Nodes[1].Process.Kill(); err != nil {
 		t.Fatal(err)
@@ -304,10 +365,7 @@ func TestFailoverUnderLoad(t *testing.T) {
 	}
 	t.Logf("every slot is written to again %v after the kill", time.Since(began))
 	stop()
-	for n := range a.counters { // what the first half counted is on the servers too
-		a.counters[n].unknown.Add(1 << 40)
-	}
-	a.settle(ctx, c, true)
+	a.settle(ctx, c, dead)
 }
 
 // Servers of a hashed pool are stopped, stalled and started again: their keys have errors, others none.
@@ -361,7 +419,7 @@ func TestPoolServersComeAndGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop()
-	a.settle(ctx, c, false)
+	a.settle(ctx, c, nobody)
 
 	if err := nodes[0].Process.Kill(); err != nil {
 		t.Fatal(err)
@@ -420,5 +478,5 @@ func TestSentinelSwitchUnderLoad(t *testing.T) {
 	}
 	a.until(ctx, a.ok.Load()+500)
 	stop()
-	a.settle(ctx, c, true) // what the old primary took after its last word to the new one is lost, as with any client
+	a.settle(ctx, c, everybody) // what the old primary took after its last word to the new one is lost, as with any client
 }
