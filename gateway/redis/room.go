@@ -304,7 +304,7 @@ func gone(err error) error {
 // dial opens a backend's connection on a goroutine of its own, and brings it into the loop.
 func (r *room) dial(b *backend) {
 	u, key, n := b.pool.view.upstream, b.pool.view.key, b.pool.node
-	account := login{user: key.user, pass: key.pass, db: key.db, resp3: key.resp3, readOnly: n.replica && u.mode == modeSlots, tracking: key.tracker, identify: b.dedicated && u.mode != modeSingle}
+	account := login{user: key.user, pass: key.pass, db: key.db, resp3: key.resp3, readOnly: n.replica && u.mode == modeSlots, tracking: key.tracker, identify: b.dedicated && (u.mode != modeSingle || len(u.parents) > 0)}
 	if account.user == "" && account.pass == "" {
 		account.user, account.pass = u.user, u.pass
 	}
