@@ -360,21 +360,7 @@ func TestNothingAcknowledgedIsLostWhileBrokersDie(t *testing.T) {
 			}
 		}
 	})
-	all.Go(func() {
-		for i := 0; stop.Err() == nil; i++ {
-			b := c.Brokers[i%3]
-			pause(stop, 2*time.Second)
-			if err := b.Process.Kill(); err != nil {
-				t.Errorf("killing: %v", err)
-			}
-			pause(stop, time.Second)
-			if err := b.Process.Restart(); err != nil {
-				t.Errorf("restarting broker %d: %v", b.ID, err)
-				return
-			}
-			pause(stop, 3*time.Second)
-		}
-	})
+	all.Go(func() { killBrokers(t, stop, c) })
 	all.Wait()
 	if err := prod.Flush(ctx); err != nil {
 		t.Fatalf("flushing: %v", err)
