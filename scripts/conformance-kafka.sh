@@ -63,6 +63,11 @@ compare() { # SUITE
 	verdicts "$1-sidewire"
 	echo "$1: directly $(wc -l <"$work/$1-direct.passed") passed, $(wc -l <"$work/$1-direct.failed") failed;" \
 		"through sidewire $(wc -l <"$work/$1-sidewire.passed") passed, $(wc -l <"$work/$1-sidewire.failed") failed"
+	if [ ! -s "$work/$1-direct.passed" ]; then
+		echo "  nothing passes directly: this run shows nothing"
+		tail -n 5 "$work/$1-direct.log"
+		failed=1
+	fi
 	sed 's/^/  fails directly too, or directly only: /' "$work/$1-direct.failed"
 	lost=$(comm -23 "$work/$1-direct.passed" "$work/$1-sidewire.passed")
 	if [ -n "$lost" ]; then
@@ -91,7 +96,7 @@ for suite in $suites; do
 			addr=$broker
 			[ $side = direct ] || addr=127.0.0.1:$first
 			# Its tests know one address.
-			find "$work/kafka-go" -name '*_test.go' -exec sed -i -E "s/(localhost|127\.0\.0\.1):(9092|[0-9]{5})/$addr/g" {} +
+			find "$work/kafka-go" -name '*_test.go' -exec sed -i -E "s/(localhost|127\.0\.0\.1):(9092|[0-9]{5})/$addr/g; s/TCP\(\"localhost\"\)/TCP(\"$addr\")/g" {} +
 			(cd "$work/kafka-go" && GOFLAGS=-mod=mod go test -c -o "$work/kafka-go.test" . && KAFKA_VERSION=4.0.0 timeout "${LIMIT:-170}" "$work/kafka-go.test" -test.v \
 				-test.run "${KAFKAGO:-^Test(Conn|Client|Reader|Writer|Consumer|Metadata|Batch)}" -test.timeout "${LIMIT:-170}s") >"$work/kafka-go-$side.log" 2>&1 || true
 		done
