@@ -29,9 +29,9 @@ cp -r "$suite" "$work/suite"
 chmod -R u+w "$work/suite"
 (cd "$work/suite" && go test -c -o "$work/suite.test" .)
 jdbc=()
-if command -v java mvn >/dev/null; then
+if command -v java >/dev/null && command -v mvn >/dev/null; then
 	for driver in com.mysql:mysql-connector-j:9.5.0 org.mariadb.jdbc:mariadb-java-client:3.5.6; do
-		mvn -q -B dependency:copy -Dartifact="$driver" -DoutputDirectory="$work"
+		mvn -q -B dependency:copy -Dartifact="$driver" -DoutputDirectory="$work" >"$work/maven.log" 2>&1 || { cat "$work/maven.log" >&2; exit 1; }
 		IFS=: read -r _ name number <<<"$driver"
 		jdbc+=("$work/$name-$number.jar")
 	done
