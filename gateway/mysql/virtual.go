@@ -21,7 +21,7 @@ const (
 	// planBytes bounds the plans that one virtual database keeps.
 	planBytes = 16 << 20
 	// learnTimeout bounds the question for the tables' structure, learnAgain how soon a failed one is asked again.
-	learnTimeout = 5 * time.Second
+	learnTimeout = 15 * time.Second
 	learnAgain   = 2 * time.Second
 )
 
