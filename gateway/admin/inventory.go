@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net"
@@ -82,13 +83,9 @@ func writeCluster(w io.Writer, c *cluster.Cluster) {
 	fmt.Fprintf(w, "%s::observability_name::%s\n%s::protocol::%s\n%s::added_via_api::%v\n", c.Name(), c.Name(), c.Name(), conf.Protocol, c.Name(), conf.Origin.Source == "xds")
 	for _, e := range c.Endpoints() {
 		at := fmt.Sprintf("%s::%s::", c.Name(), e.Address())
-		flags := "healthy"
-		if !e.Healthy() {
-			flags = "/failed_active_hc"
-		}
 		open, opened, failed := e.Connections()
 		fmt.Fprintf(w, "%scx_active::%d\n%scx_connect_fail::%d\n%scx_total::%d\n", at, open, at, failed, at, opened)
-		fmt.Fprintf(w, "%srq_active::%d\n%shealth_flags::%s\n%sweight::%d\n%szone::%s\n%srole::%s\n", at, e.Inflight(), at, flags, at, e.Config().Weight, at, e.Config().Zone, at, e.Role())
+		fmt.Fprintf(w, "%srq_active::%d\n%shealth_flags::%s\n%sweight::%d\n%szone::%s\n%srole::%s\n", at, e.Inflight(), at, healthFlags(e), at, e.Config().Weight, at, e.Config().Zone, at, e.Role())
 		if lag := e.Lag(); lag >= 0 {
 			fmt.Fprintf(w, "%slag_ms::%d\n", at, lag.Milliseconds())
 		}
@@ -99,6 +96,17 @@ func writeCluster(w io.Writer, c *cluster.Cluster) {
 			fmt.Fprintf(w, "%sproblem::%s\n", at, strings.ReplaceAll(p, "\n", " "))
 		}
 	}
+}
+
+// healthFlags are why an endpoint is left out, in Envoy's words.
+func healthFlags(e *cluster.Endpoint) (flags string) {
+	if e.Failing() {
+		flags = "/failed_active_hc"
+	}
+	if e.Ejected() {
+		flags += "/failed_outlier_check"
+	}
+	return cmp.Or(flags, "healthy")
 }
 
 // hostStats are envoy.admin.v3.SimpleMetric, whose type is COUNTER unless it says otherwise.
@@ -120,8 +128,11 @@ func clusterStatus(c *cluster.Cluster) map[string]any {
 	hosts := make([]any, 0, len(c.Endpoints()))
 	for _, e := range c.Endpoints() {
 		health := map[string]any{"eds_health_status": "HEALTHY"}
-		if !e.Healthy() {
+		if e.Failing() {
 			health["failed_active_health_check"] = true
+		}
+		if e.Ejected() {
+			health["failed_outlier_check"] = true
 		}
 		host := map[string]any{
 			"address": address(e.Address()), "health_status": health, "weight": e.Config().Weight, "role": e.Role().String(),

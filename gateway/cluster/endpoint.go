@@ -64,6 +64,9 @@ func (e *Endpoint) Healthy() bool { return e.health.Load() == 0 }
 // Ejected reports whether failures of sessions left it out.
 func (e *Endpoint) Ejected() bool { return e.health.Load()&ejectedByUse != 0 }
 
+// Failing reports whether probes left it out.
+func (e *Endpoint) Failing() bool { return e.health.Load()&failedProbes != 0 }
+
 // set raises or clears a reason and reports whether that changed what Healthy says.
 func (e *Endpoint) set(reason uint32, on bool) (changed bool) {
 	var old uint32

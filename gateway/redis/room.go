@@ -94,6 +94,10 @@ func (r *room) attach(c *cluster.Cluster, conf *config.Cluster) (*attachment, er
 		a.up.attachment, a.up.nearby = a, nearby
 		a.up.refuse, a.up.measure = c.Refuse, r.measurePool(c.Name())
 		a.up.reporting = func(n *node, cause error) {
+			var dial *net.OpError
+			if errors.As(cause, &dial) && dial.Op == "dial" {
+				return // the cluster dialled, and knows
+			}
 			if e := c.Endpoint(n.address); e != nil {
 				c.Report(e, cause)
 			}
