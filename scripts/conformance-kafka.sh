@@ -4,38 +4,21 @@
 # sidewire fails the run. SUITES="kgo kafka-go" and KGO='^TestX' choose a part; Kafka's own tools, kcat and the chaos tests are in
 # integration/kafka.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+. "$(dirname "$0")/suite.bash"
 kgo=v1.22.2 kafkago=v0.4.51
 suites=${SUITES:-kgo kafka-go}
-work=$(mktemp -d)
-pids=()
-cleanup() {
-	for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null || true; done
-	chmod -R u+w "$work"
-	rm -rf "$work"
-}
-trap cleanup EXIT
-
-go build -trimpath -o "$work/sidewire" ./cmd/sidewire
-(cd integration && go build -o "$work/servers" ./servers/run)
-fetch() { # MODULE VERSION PACKAGE NAME: a test binary of a package, run in its own folder
-	local dir
-	dir=$(go mod download -json "$1@$2" | sed -n 's/.*"Dir": "\(.*\)",\?/\1/p')
-	cp -r "$dir" "$work/$4"
-	chmod -R u+w "$work/$4"
-	(cd "$work/$4/$3" && GOFLAGS=-mod=mod go test -c -o "$work/$4.test" .)
+compile() { # NAME PACKAGE: a test binary of a package
+	(cd "$work/$1/$2" && GOFLAGS=-mod=mod go test -c -o "$work/$1.test" .)
 }
 
 for suite in $suites; do
 	case $suite in
-	kgo) fetch github.com/twmb/franz-go "$kgo" pkg/kgo kgo ;;
-	kafka-go) fetch github.com/segmentio/kafka-go "$kafkago" . kafka-go ;;
+	kgo) fetch github.com/twmb/franz-go "$kgo" kgo && compile kgo pkg/kgo ;;
+	kafka-go) fetch github.com/segmentio/kafka-go "$kafkago" kafka-go && compile kafka-go . ;;
 	esac
 done
 echo "suites are built, Kafka starts"
-"$work/servers" kafka >"$work/servers.txt" 2>&1 &
-pids+=($!)
-for _ in $(seq 120); do grep -q 'Ctrl-C ends' "$work/servers.txt" && break; sleep 0.5; done
+servers kafka
 broker=$(grep -o '127\.0\.0\.1:[0-9]*' "$work/servers.txt" | head -1)
 first=$(python3 -c '
 import random, socket

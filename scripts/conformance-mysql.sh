@@ -6,27 +6,13 @@
 #   TestConnectionAttributes  performance_schema shows the attributes of sidewire's connection, which many clients share
 #   TestTLS                   MariaDB without TLS has no cipher to show, whatever the client's own connection has
 set -euo pipefail
-cd "$(dirname "$0")/.."
+. "$(dirname "$0")/suite.bash"
 version=v1.10.1
 [ $# -gt 0 ] || set -- mariadb mysql
-servers=("$@")
 expected='TestConnectionAttributes|TestTLS'
 skip='TestConnectorReturnsTimeout' # needs a network that swallows packets
-work=$(mktemp -d)
 code=0
-pids=()
-cleanup() {
-	for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null || true; done
-	chmod -R u+w "$work"
-	rm -rf "$work"
-}
-trap cleanup EXIT
-
-go build -trimpath -o "$work/sidewire" ./cmd/sidewire
-(cd integration && go build -o "$work/servers" ./servers/run)
-suite=$(go mod download -json "github.com/go-sql-driver/mysql@$version" | sed -n 's/.*"Dir": "\(.*\)",\?/\1/p')
-cp -r "$suite" "$work/suite"
-chmod -R u+w "$work/suite"
+fetch github.com/go-sql-driver/mysql "$version" suite
 (cd "$work/suite" && go test -c -o "$work/suite.test" .)
 jdbc=()
 if command -v java >/dev/null && command -v mvn >/dev/null; then
@@ -38,9 +24,7 @@ if command -v java >/dev/null && command -v mvn >/dev/null; then
 fi
 openssl req -x509 -newkey rsa:2048 -nodes -keyout "$work/key.pem" -out "$work/cert.pem" -days 2 -subj /CN=localhost 2>/dev/null
 
-"$work/servers" "${servers[@]}" >"$work/servers.txt" 2>&1 &
-pids+=($!)
-for _ in $(seq 120); do grep -q 'Ctrl-C ends' "$work/servers.txt" && break; sleep 0.5; done
+servers "$@"
 port() { sed -n "s/^$1-1 primary.* -P \([0-9]*\) .*/\1/p" "$work/servers.txt"; }
 free() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
@@ -52,7 +36,7 @@ run() { # NAME PORT: passed and failed tests of the suite
 	sed -n 's/^--- FAIL: \([A-Za-z0-9_]*\).*/\1/p' "$work/$1.log" | sort >"$work/$1.failed"
 }
 
-for server in "${servers[@]}"; do
+for server in "$@"; do
 	direct=$(port "$server") through=$(free) tls=''
 	[ "$server" = mariadb ] || tls=', tls: {insecure_skip_verify: true}'
 	mariadb -h 127.0.0.1 -P "$direct" -u admin -padmin-secret -e 'CREATE DATABASE IF NOT EXISTS gotest; SET GLOBAL local_infile = 1'

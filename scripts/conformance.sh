@@ -3,22 +3,10 @@
 # The suite is fetched as a Go module; none of its files is kept. UPDATES and REQUESTS set its length; ONLY, an expression, chooses among
 # the modes, such as '^delta-ads$'.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+. "$(dirname "$0")/suite.bash"
 version=v0.14.0
 updates=${UPDATES:-20} requests=${REQUESTS:-5}
-work=$(mktemp -d)
-pids=()
-cleanup() {
-	[ ${#pids[@]} -eq 0 ] || kill "${pids[@]}" 2>/dev/null || true
-	chmod -R u+w "$work"
-	rm -rf "$work"
-}
-trap cleanup EXIT
-
-go build -trimpath -o "$work/sidewire" ./cmd/sidewire
-suite=$(go mod download -json "github.com/envoyproxy/go-control-plane@$version" | sed -n 's/.*"Dir": "\(.*\)",\?/\1/p')
-cp -r "$suite" "$work/suite"
-chmod -R u+w "$work/suite"
+fetch github.com/envoyproxy/go-control-plane "$version" suite
 cd "$work/suite"
 sed -i '/^replace/,/^)/d' go.mod # the folders it points to are modules of their own, outside this one
 GOFLAGS=-mod=mod go build -o "$work/test" ./pkg/test/main
