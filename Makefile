@@ -11,7 +11,7 @@ GO ?= go
 TAGS ?= disable_pgv,grpcnotrace
 # The whole run ends within its own limit, so that a stuck test is named instead of a stuck build.
 UNIT_TIMEOUT ?= 120s
-TEST_TIMEOUT ?= 600s
+TEST_TIMEOUT ?= 1200s
 
 .PHONY: all build vet lint unit test race integration conformance fuzz servers demo bench clean
 

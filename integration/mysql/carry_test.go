@@ -86,6 +86,7 @@ func TestExecuteWhatWasPreparedLast(t *testing.T) {
 		if _, err := c.Write(both); err != nil {
 			t.Fatal(err)
 		}
+		c.next = 1 // each answer is to one packet
 		_, _, failed := c.answer(wire.ComStmtPrepare)
 		rows, _, err := c.answer(wire.ComStmtExecute)
 		if tc.want == "" {
