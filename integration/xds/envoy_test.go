@@ -133,12 +133,12 @@ func (e example) run(t *testing.T, text string) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	fromBootstrap(t, file)
+	fromFile(t, file)
 	e.ask(t, "127.0.0.1:"+listen)
 }
 
-// fromBootstrap starts a gateway from a bootstrap file.
-func fromBootstrap(t *testing.T, file string) {
+// fromFile starts a gateway from a configuration or a bootstrap file.
+func fromFile(t *testing.T, file string) *gateway.Gateway {
 	t.Helper()
 	logs, err := telemetry.NewLogs(io.Discard, "text", slog.LevelError)
 	if err != nil {
@@ -153,6 +153,7 @@ func fromBootstrap(t *testing.T, file string) {
 	if problems := g.LoadFile(file); len(problems) > 0 {
 		t.Fatal(problems)
 	}
+	return g
 }
 
 // TestEnvoyRedisRoutes sends keys where a redis_proxy's prefixes say, with their prefix removed, and fails what a runtime layer has fail.
@@ -195,7 +196,7 @@ static_resources:
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	fromBootstrap(t, file)
+	fromFile(t, file)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	c := redis.NewClient(&redis.Options{Addr: fmt.Sprintf("127.0.0.1:%d", listen), MaxRetries: -1})

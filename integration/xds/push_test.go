@@ -7,7 +7,6 @@ import (
 	"database/sql"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -31,11 +30,6 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/sidewire/sidewire/gateway"
-	"github.com/sidewire/sidewire/gateway/kafka"
-	"github.com/sidewire/sidewire/gateway/mysql"
-	sideredis "github.com/sidewire/sidewire/gateway/redis"
-	"github.com/sidewire/sidewire/gateway/tcp"
-	"github.com/sidewire/sidewire/gateway/telemetry"
 	"github.com/sidewire/sidewire/gateway/xds"
 	"github.com/sidewire/sidewire/integration/embedded"
 	"github.com/sidewire/sidewire/integration/leak"
@@ -225,25 +219,12 @@ func (w *world) push(t *testing.T, p *plane, i int, bad bool) {
 
 func startGateway(t *testing.T, p *plane, delta bool) *gateway.Gateway {
 	t.Helper()
-	logs, err := telemetry.NewLogs(io.Discard, "text", slog.LevelError)
-	if err != nil {
-		t.Fatal(err)
-	}
 	file := filepath.Join(t.TempDir(), "sidewire.yaml")
 	text := fmt.Sprintf("node: {id: pushed}\nadmin: {address: \"\"}\nxds: {delta: %v, servers: [{address: %q}]}\n", delta, p.at)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	g := gateway.New(logs, tcp.Protocol(), sideredis.Protocol(), mysql.Protocol(), kafka.Protocol())
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		g.Close(ctx)
-	})
-	if problems := g.LoadFile(file); len(problems) > 0 {
-		t.Fatal(problems)
-	}
-	return g
+	return fromFile(t, file)
 }
 
 // active waits until version i is what serves, and tells how long that took.
