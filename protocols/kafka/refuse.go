@@ -46,11 +46,86 @@ func Refuse(req kmsg.Request, code int16) kmsg.Response {
 			out.Topics = append(out.Topics, rt)
 		}
 	default:
-		if !refuseTopics(req, resp, code) && !refuseGroup(req, resp, code) && !refuseAdmin(req, resp, code) {
+		if whole := topCode(resp); whole != nil {
+			*whole = code
+		} else if !refuseTopics(req, resp, code) && !refuseGroup(req, resp, code) && !refuseAdmin(req, resp, code) {
 			return nil
 		}
 	}
 	return resp
+}
+
+// topCode is the error code of a whole response, where it is all that a refusal has to say.
+func topCode(resp kmsg.Response) *int16 {
+	switch out := resp.(type) {
+	case *kmsg.JoinGroupResponse:
+		return &out.ErrorCode
+	case *kmsg.HeartbeatResponse:
+		return &out.ErrorCode
+	case *kmsg.LeaveGroupResponse:
+		return &out.ErrorCode
+	case *kmsg.ListGroupsResponse:
+		return &out.ErrorCode
+	case *kmsg.ListTransactionsResponse:
+		return &out.ErrorCode
+	case *kmsg.ConsumerGroupHeartbeatResponse:
+		return &out.ErrorCode
+	case *kmsg.ShareGroupHeartbeatResponse:
+		return &out.ErrorCode
+	case *kmsg.ShareFetchResponse:
+		return &out.ErrorCode
+	case *kmsg.ShareAcknowledgeResponse:
+		return &out.ErrorCode
+	case *kmsg.AddOffsetsToTxnResponse:
+		return &out.ErrorCode
+	case *kmsg.EndTxnResponse:
+		return &out.ErrorCode
+	case *kmsg.DescribeClusterResponse:
+		return &out.ErrorCode
+	case *kmsg.DescribeACLsResponse:
+		return &out.ErrorCode
+	case *kmsg.AlterPartitionAssignmentsResponse:
+		return &out.ErrorCode
+	case *kmsg.ListPartitionReassignmentsResponse:
+		return &out.ErrorCode
+	case *kmsg.UnregisterBrokerResponse:
+		return &out.ErrorCode
+	case *kmsg.RemoveRaftVoterResponse:
+		return &out.ErrorCode
+	case *kmsg.UnregisterControllerResponse:
+		return &out.ErrorCode
+	case *kmsg.DescribeQuorumResponse:
+		return &out.ErrorCode
+	case *kmsg.UpdateFeaturesResponse:
+		return &out.ErrorCode
+	case *kmsg.ListConfigResourcesResponse:
+		return &out.ErrorCode
+	case *kmsg.DescribeClientQuotasResponse:
+		return &out.ErrorCode
+	case *kmsg.GetTelemetrySubscriptionsResponse:
+		return &out.ErrorCode
+	case *kmsg.PushTelemetryResponse:
+		return &out.ErrorCode
+	case *kmsg.StreamsGroupHeartbeatResponse:
+		return &out.ErrorCode
+	case *kmsg.StreamsGroupTopologyDescriptionUpdateResponse:
+		return &out.ErrorCode
+	case *kmsg.AlterShareGroupOffsetsResponse:
+		return &out.ErrorCode
+	case *kmsg.DeleteShareGroupOffsetsResponse:
+		return &out.ErrorCode
+	case *kmsg.CreateDelegationTokenResponse:
+		return &out.ErrorCode
+	case *kmsg.RenewDelegationTokenResponse:
+		return &out.ErrorCode
+	case *kmsg.ExpireDelegationTokenResponse:
+		return &out.ErrorCode
+	case *kmsg.DescribeDelegationTokenResponse:
+		return &out.ErrorCode
+	case *kmsg.DescribeUserSCRAMCredentialsResponse:
+		return &out.ErrorCode
+	}
+	return nil
 }
 
 // refuseTopics is about topics that are administered.
@@ -160,36 +235,12 @@ func refuseGroup(req kmsg.Request, resp kmsg.Response, code int16) bool {
 			c.Key, c.NodeID, c.Port, c.ErrorCode = key, -1, -1, code
 			out.Coordinators = append(out.Coordinators, c)
 		}
-	case *kmsg.JoinGroupResponse:
-		out.ErrorCode = code
 	case *kmsg.SyncGroupResponse:
 		out.ErrorCode, out.MemberAssignment = code, []byte{}
-	case *kmsg.HeartbeatResponse:
-		out.ErrorCode = code
-	case *kmsg.LeaveGroupResponse:
-		out.ErrorCode = code
-	case *kmsg.ListGroupsResponse:
-		out.ErrorCode = code
-	case *kmsg.ListTransactionsResponse:
-		out.ErrorCode = code
-	case *kmsg.ConsumerGroupHeartbeatResponse:
-		out.ErrorCode = code
-	case *kmsg.ShareGroupHeartbeatResponse:
-		out.ErrorCode = code
-	case *kmsg.ShareFetchResponse:
-		out.ErrorCode = code
-	case *kmsg.ShareAcknowledgeResponse:
-		out.ErrorCode = code
 	case *kmsg.InitProducerIDResponse:
 		out.ErrorCode, out.ProducerID, out.ProducerEpoch = code, -1, -1
-	case *kmsg.AddOffsetsToTxnResponse:
-		out.ErrorCode = code
-	case *kmsg.EndTxnResponse:
-		out.ErrorCode = code
 	case *kmsg.OffsetDeleteResponse:
 		refuseOffsetDelete(req.(*kmsg.OffsetDeleteRequest), out, code)
-	case *kmsg.DescribeClusterResponse:
-		out.ErrorCode = code
 	case *kmsg.DescribeGroupsResponse:
 		for _, g := range req.(*kmsg.DescribeGroupsRequest).Groups {
 			rg := kmsg.NewDescribeGroupsResponseGroup()

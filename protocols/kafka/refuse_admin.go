@@ -6,58 +6,7 @@ import (
 
 // refuseAdmin refuses what administers a cluster.
 func refuseAdmin(req kmsg.Request, resp kmsg.Response, code int16) bool {
-	if whole := topCode(resp); whole != nil {
-		*whole = code
-		return true
-	}
 	return refuseConfig(req, resp, code) || refuseACLs(req, resp, code) || refuseShares(req, resp, code) || refuseAccounts(req, resp, code)
-}
-
-// topCode is the error code of a whole response, where it is all that a refusal has to say.
-func topCode(resp kmsg.Response) *int16 {
-	switch out := resp.(type) {
-	case *kmsg.AlterPartitionAssignmentsResponse:
-		return &out.ErrorCode
-	case *kmsg.ListPartitionReassignmentsResponse:
-		return &out.ErrorCode
-	case *kmsg.UnregisterBrokerResponse:
-		return &out.ErrorCode
-	case *kmsg.RemoveRaftVoterResponse:
-		return &out.ErrorCode
-	case *kmsg.UnregisterControllerResponse:
-		return &out.ErrorCode
-	case *kmsg.DescribeQuorumResponse:
-		return &out.ErrorCode
-	case *kmsg.UpdateFeaturesResponse:
-		return &out.ErrorCode
-	case *kmsg.ListConfigResourcesResponse:
-		return &out.ErrorCode
-	case *kmsg.DescribeClientQuotasResponse:
-		return &out.ErrorCode
-	case *kmsg.GetTelemetrySubscriptionsResponse:
-		return &out.ErrorCode
-	case *kmsg.PushTelemetryResponse:
-		return &out.ErrorCode
-	case *kmsg.StreamsGroupHeartbeatResponse:
-		return &out.ErrorCode
-	case *kmsg.StreamsGroupTopologyDescriptionUpdateResponse:
-		return &out.ErrorCode
-	case *kmsg.AlterShareGroupOffsetsResponse:
-		return &out.ErrorCode
-	case *kmsg.DeleteShareGroupOffsetsResponse:
-		return &out.ErrorCode
-	case *kmsg.CreateDelegationTokenResponse:
-		return &out.ErrorCode
-	case *kmsg.RenewDelegationTokenResponse:
-		return &out.ErrorCode
-	case *kmsg.ExpireDelegationTokenResponse:
-		return &out.ErrorCode
-	case *kmsg.DescribeDelegationTokenResponse:
-		return &out.ErrorCode
-	case *kmsg.DescribeUserSCRAMCredentialsResponse:
-		return &out.ErrorCode
-	}
-	return nil
 }
 
 func refuseConfig(req kmsg.Request, resp kmsg.Response, code int16) bool {
@@ -91,8 +40,6 @@ func refuseConfig(req kmsg.Request, resp kmsg.Response, code int16) bool {
 
 func refuseACLs(req kmsg.Request, resp kmsg.Response, code int16) bool {
 	switch r := req.(type) {
-	case *kmsg.DescribeACLsRequest:
-		resp.(*kmsg.DescribeACLsResponse).ErrorCode = code
 	case *kmsg.CreateACLsRequest:
 		out := resp.(*kmsg.CreateACLsResponse)
 		for range r.Creations {
