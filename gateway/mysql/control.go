@@ -198,13 +198,18 @@ func (s *session) ownNumber(sql string) string {
 	return out.String()
 }
 
+// control opens a connection of sidewire's own, which no limit refuses and no session gets.
+func (u *upstream) control(ctx context.Context, e *cluster.Endpoint, as *Credentials) (*backend, error) {
+	user, password := u.block().login(as)
+	return dialBackend(cluster.ForItself(ctx), u.cluster, e, class{collation: wire.CollationUTF8MB4}, user, password)
+}
+
 // cancel ends the statement that a backend runs, through a connection of its own. The backend's owner still reads the
 // answer, or has given the connection up.
 func (u *upstream) cancel(ctx context.Context, b *backend, how string) error {
 	ctx, cancel := context.WithTimeout(ctx, u.cluster.Config().ConnectTimeout.Std())
 	defer cancel()
-	user, password := u.block().login(b.class.as)
-	control, err := dialBackend(cluster.ForItself(ctx), u.cluster, b.pool.endpoint, class{collation: wire.CollationUTF8MB4}, user, password)
+	control, err := u.control(ctx, b.pool.endpoint, b.class.as)
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,6 @@ import (
 
 	"github.com/sidewire/sidewire/gateway/cluster"
 	"github.com/sidewire/sidewire/gateway/database"
-	wire "github.com/sidewire/sidewire/protocols/mysql"
 	"github.com/sidewire/sidewire/sharding/keygen"
 	"github.com/sidewire/sidewire/sharding/rule"
 	"github.com/sidewire/sidewire/sharding/value"
@@ -86,8 +85,7 @@ func (w *worker) claim() error {
 	}
 	ctx, cancel := context.WithTimeout(w.m.life, learnTimeout)
 	defer cancel()
-	user, password := u.block().login(nil)
-	b, err := dialBackend(cluster.ForItself(ctx), u.cluster, e, class{collation: wire.CollationUTF8MB4}, user, password)
+	b, err := u.control(ctx, e, nil)
 	if err != nil {
 		return err
 	}
