@@ -35,34 +35,24 @@ func poolSuite(ctx context.Context, fleet *servers.Fleet, p plan, r *report) err
 		return nil
 	}
 	var nodes []*servers.RedisServer
-	var addrs []string
 	for range 3 {
 		n, err := fleet.Redis(ctx)
 		if err != nil {
 			return err
 		}
 		defer n.Kill()
-		nodes, addrs = append(nodes, n), append(addrs, fmt.Sprintf("%q", n.Addr))
+		nodes = append(nodes, n)
 	}
-	contenders, err := layer4(ctx, fleet, r, nodes[0].Addr)
-	if err != nil {
-		return err
-	}
+	contenders, err := redisPeers(ctx, fleet, r, "hashing: ketama", nodes...)
 	defer func() { stop(contenders) }()
-	t, err := fleet.Twemproxy(ctx, nodes...)
 	if err != nil {
 		return err
 	}
-	contenders = append(contenders, contender{name: twemproxy, addr: t.Addrs[0], proxy: t.Process})
-	contenders, err = appendSidewire(ctx, fleet, r, contenders, subject, fmt.Sprintf(`
-listeners: [{name: l, address: "LISTEN", redis: {cluster: c}}]
-clusters: [{name: c, redis: {hashing: ketama}, endpoints: [%s]}]
-`, strings.Join(addrs, ", ")))
-	if err != nil {
-		return err
-	}
-	for _, addr := range []string{t.Addrs[0], nodes[0].Addr} {
-		if err := fillRedis(ctx, addr); err != nil {
+	for _, c := range contenders {
+		if c.name != twemproxy && c.name != direct {
+			continue
+		}
+		if err := fillRedis(ctx, c.addr); err != nil {
 			return fmt.Errorf("filling the servers: %w", err)
 		}
 	}

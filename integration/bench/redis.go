@@ -37,24 +37,34 @@ func redisSuite(ctx context.Context, fleet *servers.Fleet, p plan, r *report) er
 	if err != nil {
 		return err
 	}
-	contenders, err := layer4(ctx, fleet, r, server.Addr)
-	if err != nil {
-		return err
-	}
+	contenders, err := redisPeers(ctx, fleet, r, "", server)
 	defer func() { stop(contenders) }()
-	t, err := fleet.Twemproxy(ctx, server)
-	if err != nil {
-		return err
-	}
-	contenders = append(contenders, contender{name: twemproxy, addr: t.Addrs[0], proxy: t.Process})
-	contenders, err = appendSidewire(ctx, fleet, r, contenders, subject, fmt.Sprintf(`
-listeners: [{name: l, address: "LISTEN", redis: {cluster: c}}]
-clusters: [{name: c, redis: {}, endpoints: [%q]}]
-`, server.Addr))
 	if err != nil {
 		return err
 	}
 	return measureAll(ctx, p, r, loads, contenders)
+}
+
+// redisPeers is who is compared before servers: layer 4 before the first, twemproxy and sidewire, in the fields of whose cluster's block
+// it is said how keys are placed, before all.
+func redisPeers(ctx context.Context, fleet *servers.Fleet, r *report, placed string, nodes ...*servers.RedisServer) ([]contender, error) {
+	contenders, err := layer4(ctx, fleet, r, nodes[0].Addr)
+	if err != nil {
+		return contenders, err
+	}
+	t, err := fleet.Twemproxy(ctx, nodes...)
+	if err != nil {
+		return contenders, err
+	}
+	contenders = append(contenders, contender{name: twemproxy, addr: t.Addrs[0], proxy: t.Process})
+	var addrs []string
+	for _, n := range nodes {
+		addrs = append(addrs, strconv.Quote(n.Addr))
+	}
+	return appendSidewire(ctx, fleet, r, contenders, subject, fmt.Sprintf(`
+listeners: [{name: l, address: "LISTEN", redis: {cluster: c}}]
+clusters: [{name: c, redis: {%s}, endpoints: [%s]}]
+`, placed, strings.Join(addrs, ", ")))
 }
 
 // redisGet is redis-benchmark for about so long: it takes a number of requests, so its pace is learnt in a short go.
