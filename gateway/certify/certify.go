@@ -24,10 +24,13 @@ type Authority struct {
 }
 
 // New makes an authority.
-func New(t testing.TB) *Authority {
+func New(t testing.TB) *Authority { return Named(t, "ca") }
+
+// Named makes an authority of that name.
+func Named(t testing.TB, name string) *Authority {
 	t.Helper()
 	a := &Authority{t: t}
-	a.cert, a.key = a.sign(&x509.Certificate{Subject: pkix.Name{CommonName: "ca"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign})
+	a.cert, a.key = a.sign(&x509.Certificate{Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign})
 	return a
 }
 

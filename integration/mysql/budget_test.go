@@ -1,7 +1,6 @@
 package mysql
 
 import (
-	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -13,15 +12,8 @@ import (
 
 // A point select allocates nothing, as text and prepared: what a statement leaves behind, a collection must find again.
 func TestPointSelectAllocatesNothing(t *testing.T) {
-	db := servers.MariaDB(t)
-	addr := "127.0.0.1:" + strconv.Itoa(servers.Port(t))
-	side := servers.StartSidewire(t, fmt.Sprintf(`
-listeners:
-  - {name: sql, address: %q, mysql: {users: [{name: app, password: local}], cluster: sql}}
-clusters:
-  - {name: sql, mysql: {user: %s, password: %s}, endpoints: [%q], health: {interval: 60s}}
-`, addr, db.User, db.Password, db.Addr))
-	c := session(t, "app:local@tcp("+addr+")/")
+	w := front(t, servers.MariaDB(t), layout{probes: "60s"})
+	c := w.session(t, "")
 	p, err := c.PrepareContext(t.Context(), "SELECT 1 + ?")
 	if err != nil {
 		t.Fatal(err)
@@ -34,13 +26,13 @@ clusters:
 		const n = 8000
 		least := math.MaxFloat64
 		for range 2 { // what happens beside, the look at the figures above all (2,000 to 3,500), only adds
-			before := mallocs(t, side)
+			before := mallocs(t, w.side)
 			for range n {
 				if err := ask(); err != nil {
 					t.Fatal(err)
 				}
 			}
-			least = min(least, (mallocs(t, side)-before)/n)
+			least = min(least, (mallocs(t, w.side)-before)/n)
 		}
 		if least > 0.8 {
 			t.Errorf("%s: %.2f allocations a select", name, least)

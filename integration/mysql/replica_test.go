@@ -102,17 +102,8 @@ func TestDatabaseThatAReplicaDoesNotHaveYet(t *testing.T) {
 	each(t, func(t *testing.T, start func(testing.TB, ...servers.Option) *servers.MySQLServer) {
 		db := start(t, servers.Replicas(1))
 		mariadb := strings.HasSuffix(t.Name(), "mariadb")
-		addr := "127.0.0.1:" + strconv.Itoa(servers.Port(t))
-		servers.StartSidewire(t, fmt.Sprintf(`
-listeners:
-  - {name: sql, address: %q, mysql: {users: [{name: app, password: local}], cluster: sql}}
-clusters:
-  - name: sql
-    mysql: {user: %s, password: %s, reads: {from: replicas}}
-    endpoints: [%q, %q]
-    health: {interval: 200ms}
-`, addr, db.User, db.Password, db.Addr, db.Replicas[0].Addr))
-		old := session(t, "app:local@tcp("+addr+")/")
+		w := front(t, db, layout{cluster: "reads: {from: replicas}"})
+		old := w.session(t, "")
 		root, far := session(t, db.AdminDSN("")), session(t, db.Replicas[0].AdminDSN(""))
 		mustExec(t, far, word(mariadb, "STOP SLAVE SQL_THREAD", "STOP REPLICA SQL_THREAD"))
 		t.Cleanup(func() {
@@ -121,7 +112,7 @@ clusters:
 		mustExec(t, root, "CREATE DATABASE fresh") // not by sidewire: it does not know that it must be waited for
 		t.Cleanup(func() { root.ExecContext(context.Background(), "DROP DATABASE fresh") })
 		for range 8 {
-			c := session(t, "app:local@tcp("+addr+")/fresh")
+			c := w.session(t, "fresh")
 			mustExec(t, c, "SELECT 1")
 			mustExec(t, old, "USE fresh")
 			mustExec(t, old, "SELECT 1")

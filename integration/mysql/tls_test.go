@@ -2,18 +2,10 @@ package mysql
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"database/sql"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,59 +14,9 @@ import (
 
 	driver "github.com/go-sql-driver/mysql"
 
+	"github.com/sidewire/sidewire/gateway/certify"
 	"github.com/sidewire/sidewire/integration/servers"
 )
-
-// authority signs certificates.
-type authority struct {
-	t    *testing.T
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	pem  []byte
-}
-
-func newAuthority(t *testing.T, name string) *authority {
-	a := &authority{t: t}
-	der, key := a.sign(&x509.Certificate{Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign})
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a.cert, a.key, a.pem = cert, key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	return a
-}
-
-// sign makes a key and its certificate; an authority's first one is its own.
-func (a *authority) sign(template *x509.Certificate) (der []byte, key *ecdsa.PrivateKey) {
-	a.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	template.SerialNumber, _ = rand.Int(rand.Reader, big.NewInt(1<<60))
-	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
-	parent, signer := a.cert, a.key
-	if parent == nil {
-		parent, signer = template, key
-	}
-	der, err = x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return der, key
-}
-
-// issue signs a certificate for a name and 127.0.0.1, for both ends of a connection.
-func (a *authority) issue(name string) (cert, key []byte) {
-	a.t.Helper()
-	der, k := a.sign(&x509.Certificate{Subject: pkix.Name{CommonName: name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}})
-	kder, err := x509.MarshalPKCS8PrivateKey(k)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: kder})
-}
 
 // folder of files that are replaced at once, as secrets are that rotate.
 type folder struct {
@@ -89,26 +31,45 @@ func (f folder) write(name string, text []byte) {
 	if err := os.WriteFile(f.file(name+".new"), text, 0o600); err != nil {
 		f.t.Fatal(err)
 	}
-	if err := os.Rename(f.file(name+".new"), f.file(name)); err != nil {
+	f.take(name, f.file(name+".new"))
+}
+
+// take makes a file one of the folder's.
+func (f folder) take(name, file string) {
+	f.t.Helper()
+	if err := os.Rename(file, f.file(name)); err != nil {
 		f.t.Fatal(err)
 	}
 }
 
 // pair writes a certificate of a's and its key as WHOSE-cert.pem and WHOSE-key.pem.
-func (f folder) pair(whose string, a *authority, name string) {
+func (f folder) pair(whose string, a *certify.Authority, name string) {
 	f.t.Helper()
-	cert, key := a.issue(name)
-	f.write(whose+"-cert.pem", cert)
-	f.write(whose+"-key.pem", key)
+	cert, key := a.Issue(f.t.TempDir(), name)
+	f.take(whose+"-cert.pem", cert)
+	f.take(whose+"-key.pem", key)
+}
+
+// trust writes the certificates of authorities as WHOSE-ca.pem.
+func (f folder) trust(whose string, authorities ...*certify.Authority) {
+	f.t.Helper()
+	var all []byte
+	for _, a := range authorities {
+		text, err := os.ReadFile(a.CA(f.t.TempDir()))
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		all = append(all, text...)
+	}
+	f.write(whose+"-ca.pem", all)
 }
 
 // client is a driver's TLS configuration that trusts one authority and shows a certificate of another; nil: none.
-func client(t *testing.T, trusts, of *authority) *tls.Config {
+func client(t *testing.T, trusts, of *certify.Authority) *tls.Config {
 	t.Helper()
-	c := &tls.Config{RootCAs: x509.NewCertPool()}
-	c.RootCAs.AppendCertsFromPEM(trusts.pem)
+	c := &tls.Config{RootCAs: trusts.Pool()}
 	if of != nil {
-		cert, err := tls.X509KeyPair(of.issue("client"))
+		cert, err := tls.LoadX509KeyPair(of.Issue(t.TempDir(), "client"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -145,14 +106,14 @@ func (w *world) work(ctx context.Context, t *testing.T, user string, over *tls.C
 // new connections use the new ones, the old ones go on. The accounts are new, so that MySQL has their passwords proved in full.
 func TestCertificatesAndPasswordsRotate(t *testing.T) {
 	each(t, func(t *testing.T, start func(testing.TB, ...servers.Option) *servers.MySQLServer) {
-		first, second := newAuthority(t, "first"), newAuthority(t, "second")
+		first, second := certify.Named(t, "first"), certify.Named(t, "second")
 		f := folder{t, t.TempDir()}
 		f.pair("server", first, "server")
-		f.write("server-ca.pem", append(first.pem, second.pem...))
+		f.trust("server", first, second)
 		f.pair("upstream", first, "one")
-		f.write("upstream-ca.pem", first.pem)
+		f.trust("upstream", first)
 		f.pair("listener", first, "sidewire")
-		f.write("listener-ca.pem", first.pem)
+		f.trust("listener", first)
 		f.write("password", []byte("before"))
 		db := start(t, servers.Private(), servers.Args("--ssl-ca="+f.file("server-ca.pem"), "--ssl-cert="+f.file("server-cert.pem"), "--ssl-key="+f.file("server-key.pem")))
 		root := session(t, db.AdminDSN(""))
@@ -193,7 +154,7 @@ func TestCertificatesAndPasswordsRotate(t *testing.T) {
 
 		// The clients' side.
 		f.pair("listener", second, "sidewire")
-		f.write("listener-ca.pem", second.pem)
+		f.trust("listener", second)
 		changed := client(t, second, second)
 		if err := servers.Poll(ctx, func(ctx context.Context) error {
 			_, err := w.login(ctx, t, "one", changed)
@@ -204,9 +165,9 @@ func TestCertificatesAndPasswordsRotate(t *testing.T) {
 		refusedIn("", "one", client(t, second, first))
 		// The server's side.
 		f.pair("server", second, "server")
-		mustExec(t, root, map[bool]string{true: "FLUSH SSL", false: "ALTER INSTANCE RELOAD TLS"}[strings.Contains(t.Name(), "mariadb")])
+		mustExec(t, root, word(strings.HasSuffix(t.Name(), "mariadb"), "FLUSH SSL", "ALTER INSTANCE RELOAD TLS"))
 		f.pair("upstream", second, "two")
-		f.write("upstream-ca.pem", second.pem)
+		f.trust("upstream", second)
 		renewed := w.eventually(ctx, t, "two", changed)
 		// The passwords.
 		mustExec(t, root, "ALTER USER two IDENTIFIED BY 'after'")

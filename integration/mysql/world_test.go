@@ -48,6 +48,7 @@ type layout struct {
 	endpoints                     []string // empty: the server and its replicas
 	databases                     string   // the virtual databases
 	node                          string   // who this sidewire is
+	probes                        string   // how often servers are probed; empty: every 200ms
 }
 
 // front starts a sidewire before db, and shows its log if the test fails.
@@ -73,6 +74,9 @@ func (l layout) config(addr string, db *servers.MySQLServer) string {
 			l.endpoints = append(l.endpoints, strconv.Quote(r.Addr))
 		}
 	}
+	if l.probes == "" {
+		l.probes = "200ms"
+	}
 	return fmt.Sprintf(`
 node: {%s}
 listeners:
@@ -82,8 +86,8 @@ clusters:
     mysql: {user: %s, password: %s%s}
     endpoints: [%s]
     %s
-    health: {interval: 200ms}
-%s`, l.node, addr, more(l.users), l.serves, more(l.listener), more(l.besideListener), db.User, db.Password, more(l.cluster), strings.Join(l.endpoints, ", "), l.besideCluster, l.databases)
+    health: {interval: %s}
+%s`, l.node, addr, more(l.users), l.serves, more(l.listener), more(l.besideListener), db.User, db.Password, more(l.cluster), strings.Join(l.endpoints, ", "), l.besideCluster, l.probes, l.databases)
 }
 
 func more(fields string) string {
