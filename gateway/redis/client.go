@@ -207,7 +207,7 @@ func (s *session) unblock(c *redis.Command) bool {
 	}
 	b, err := o.lease.pool.conn(s.id)
 	if err != nil {
-		return s.refuse(noHost + o.lease.pool.node.address + " " + err.Error())
+		return s.refuse(cannot(o.lease.pool.node.address, err))
 	}
 	p := s.op(c, 1, joinOK)
 	q := b.send(redis.AppendCommand(nil, "CLIENT", "UNBLOCK", strconv.FormatInt(o.lease.id, 10), how))

@@ -134,7 +134,7 @@ func (s *session) beginTracking(t *tracker) bool {
 			if no, isNo := failed.(*refusal); isNo {
 				s.refuse(no.text)
 			} else {
-				s.refuse(noHost + failed.Error())
+				s.refuse(cannot("", failed))
 			}
 		} else {
 			t.standby = true
