@@ -252,10 +252,13 @@ func joinKeys(o *op, dst []byte) []byte {
 	dst = redis.AppendHeader(slices.Grow(dst, size), redis.TypeArray, len(o.order))
 	for _, i := range o.order {
 		p := &o.parts[i]
-		var f redis.Framer
-		n, err := f.Next(p.reply[p.at:])
-		if err != nil || n == 0 {
-			return append(dst[:0], "-ERR upstream protocol error: a shard's values end early\r\n"...)
+		n := redis.CutBulk(p.reply[p.at:])
+		if n == 0 { // a null, or an error in a value's place
+			var f redis.Framer
+			var err error
+			if n, err = f.Next(p.reply[p.at:]); err != nil || n == 0 {
+				return append(dst[:0], "-ERR upstream protocol error: a shard's values end early\r\n"...)
+			}
 		}
 		dst = append(dst, p.reply[p.at:p.at+n]...)
 		p.at += n

@@ -76,6 +76,20 @@ func TestFramerRefuses(t *testing.T) {
 	}
 }
 
+func TestCutBulkLeavesWhatIsNotPlain(t *testing.T) {
+	for _, c := range []struct {
+		in   string
+		want int
+	}{
+		{"$3\r\nabc\r\nrest", 9}, {"$0\r\n\r\n", 6}, {"$-1\r\n", 0}, {"$03\r\nabc\r\n", 0}, {"$\r\n", 0}, {"$3\r\nab", 0}, {"$3", 0}, {"$3\n\nabc\r\n", 0},
+		{":3\r\n", 0}, {"", 0}, {"$12345678\r\n", 0}, {"$3\r", 0},
+	} {
+		if got := CutBulk([]byte(c.in)); got != c.want {
+			t.Errorf("%q is cut at %d, want %d", c.in, got, c.want)
+		}
+	}
+}
+
 func FuzzFramer(f *testing.F) {
 	for _, r := range replies {
 		f.Add([]byte(r), uint8(1))
@@ -95,6 +109,9 @@ func FuzzFramer(f *testing.F) {
 		}
 		if n > len(b) {
 			t.Fatalf("frame of %d in %d bytes", n, len(b))
+		}
+		if cut := CutBulk(b); cut > 0 && cut != n && err == nil {
+			t.Fatalf("a bulk string of %d in a frame of %d", cut, n)
 		}
 	})
 }

@@ -61,25 +61,29 @@ func (r *Request) Next(b []byte) (int, error) {
 		if b[pos] != TypeBulk {
 			return 0, ProtocolError(fmt.Sprintf("expected '$', got '%c'", printable(b[pos])))
 		}
-		line, next, err := r.readLine(b, pos, "too big bulk count string")
+		n, next := shortBulk(b, pos)
 		if next == 0 {
-			return 0, err
+			line, after, err := r.readLine(b, pos, "too big bulk count string")
+			if after == 0 {
+				return 0, err
+			}
+			long, ok := ParseInt(line[1:])
+			if !ok || long < 0 || long > MaxBulk {
+				return 0, ProtocolError("invalid bulk length")
+			}
+			n, next = int(long), after
 		}
-		n, ok := ParseInt(line[1:])
-		if !ok || n < 0 || n > MaxBulk {
-			return 0, ProtocolError("invalid bulk length")
-		}
-		if len(b)-next < int(n)+2 {
+		if len(b)-next < n+2 {
 			// The header is read again next time: a few bytes, against a state more.
 			r.line = next - 1
 			return 0, nil
 		}
-		end := next + int(n)
+		end := next + n
 		if b[end] != '\r' || b[end+1] != '\n' {
 			// Redis skips these two bytes unseen. Forwarded raw, they are where two parsers may part ways.
 			return 0, ProtocolError("bulk string does not end where it said")
 		}
-		r.args = append(r.args, span{next, int(n)})
+		r.args = append(r.args, span{next, n})
 		r.pos = end + 2
 		r.line = r.pos
 		r.owed--

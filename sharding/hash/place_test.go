@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sort"
 	"testing"
 )
 
@@ -98,6 +99,28 @@ func TestPlacementsRefuse(t *testing.T) {
 	}
 	if _, err := NewKetama(nil); !errors.Is(err, ErrNoServers) {
 		t.Errorf("err = %v", err)
+	}
+}
+
+// TestKetamaTakesTheNextPoint looks at every edge of the continuum: the point itself, right before and right behind it, and both ends.
+func TestKetamaTakesTheNextPoint(t *testing.T) {
+	for _, n := range []int{1, 2, 3, 50} {
+		servers := pool(n)
+		servers[0].Weight = 7
+		k, err := NewKetama(servers)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hashes := []uint32{0, 1<<32 - 1}
+		for _, p := range k.points {
+			hashes = append(hashes, p.value-1, p.value, p.value+1)
+		}
+		for _, h := range hashes {
+			at := sort.Search(len(k.points), func(i int) bool { return k.points[i].value >= h }) % len(k.points)
+			if got, want := k.Place(h), int(k.points[at].index); got != want {
+				t.Errorf("%d servers: %#x is at %d, want %d", n, h, got, want)
+			}
+		}
 	}
 }
 
