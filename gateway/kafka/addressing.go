@@ -30,6 +30,7 @@ type door struct {
 	ended   chan struct{}
 	metrics *metrics
 	topics  *topics
+	cursors cursors
 
 	config   atomic.Pointer[config.Listener]
 	accounts accounts
@@ -55,8 +56,12 @@ type place struct {
 }
 
 func newDoor(h host.Host, l *config.Listener) (*door, error) {
+	sealing, err := newCursors()
+	if err != nil {
+		return nil, err
+	}
 	ctx, end := context.WithCancel(context.Background())
-	d := &door{host: h, name: l.Name, address: l.Address, end: end, ended: make(chan struct{}), metrics: newMetrics(h.Metrics(), l.Name),
+	d := &door{cursors: sealing, host: h, name: l.Name, address: l.Address, end: end, ended: make(chan struct{}), metrics: newMetrics(h.Metrics(), l.Name),
 		lives: map[*session]struct{}{}, places: map[int32]*place{}, taken: map[string]int32{}, failed: map[int32]bool{}}
 	h.Statements().Source("kafka/"+l.Name, d.metrics.digests)
 	d.config.Store(l)

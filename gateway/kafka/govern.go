@@ -137,6 +137,14 @@ func (l *law) TopicID(id [16]byte) bool {
 	return true
 }
 
+func (l *law) AllTopics() bool {
+	if !l.block.allTopics(l.user, l.key) {
+		l.refuse(kafka.ErrCodeTopicAuthorization)
+		return false
+	}
+	return true
+}
+
 func (l *law) unknownID() bool {
 	l.refuse(kafka.ErrCodeUnknownTopicID)
 	return false
@@ -168,6 +176,7 @@ func (l *law) Beginning(k kafka.NameKind, name string) (string, bool) {
 }
 
 func (l *law) Cursor(name string) (string, bool) {
+	name = l.session.door.cursors.open(name)
 	if v := l.block.Virtual; v != nil && name == "" {
 		name, _ = v.next("")
 	}
@@ -459,7 +468,12 @@ func (s *session) show(e *kafka.Inflight, out, body []byte) ([]byte, error) {
 
 // lists says whether a response lists names that the request did not tell.
 func lists(key int16) bool {
-	return key == kafka.Metadata || key == kafka.DescribeTopicParts || key == kafka.ListGroups || key == kafka.ListTransactions || key == kafka.ListConfigResources
+	switch key {
+	case kafka.Metadata, kafka.DescribeTopicParts, kafka.ListGroups, kafka.ListTransactions, kafka.ListConfigResources,
+		kafka.ListPartitionReassignments, kafka.DescribeLogDirs:
+		return true
+	}
+	return false
 }
 
 // restrict takes what rules deny out of lists: out of a listing altogether, with an error where the client asked for the topic by
@@ -483,6 +497,16 @@ func (l *law) restrict(resp kmsg.Response, listing bool) {
 		r.Topics = slices.DeleteFunc(r.Topics, func(t kmsg.DescribeTopicPartitionsResponseTopic) bool {
 			return t.Topic != nil && !allowed(kindTopic, *t.Topic)
 		})
+		if c := r.NextCursor; c != nil && !allowed(kindTopic, c.Topic) {
+			c.Topic = l.session.door.cursors.seal(c.Topic)
+		}
+	case *kmsg.ListPartitionReassignmentsResponse:
+		r.Topics = slices.DeleteFunc(r.Topics, func(t kmsg.ListPartitionReassignmentsResponseTopic) bool { return !allowed(kindTopic, t.Topic) })
+	case *kmsg.DescribeLogDirsResponse:
+		for i := range r.Dirs {
+			d := &r.Dirs[i]
+			d.Topics = slices.DeleteFunc(d.Topics, func(t kmsg.DescribeLogDirsResponseDirTopic) bool { return !allowed(kindTopic, t.Topic) })
+		}
 	case *kmsg.ListGroupsResponse:
 		r.Groups = slices.DeleteFunc(r.Groups, func(g kmsg.ListGroupsResponseGroup) bool { return !allowed(kindGroup, g.Group) })
 	case *kmsg.ListTransactionsResponse:

@@ -186,6 +186,11 @@ func (b *ListenerBlock) allowedName(user string, key int16, k kind, name string)
 	return true
 }
 
+// allTopics says that nothing denies a user single topics.
+func (b *ListenerBlock) allTopics(user string, key int16) bool {
+	return !slices.ContainsFunc(b.Rules, func(r Rule) bool { return r.Action == "deny" && len(r.Topics) > 0 && r.applies(user, key) })
+}
+
 // faultFor draws a fault for a request; nil for none.
 func (b *ListenerBlock) faultFor(key int16, topics []string, rand uint64) *Fault {
 	for i := range b.Faults {

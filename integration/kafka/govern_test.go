@@ -2,8 +2,10 @@ package kafka_test
 
 import (
 	"context"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -142,6 +144,94 @@ func TestDeniedItemsAreRefusedAlone(t *testing.T) {
 	}
 	if codes["team/a/b"] != kerr.GroupAuthorizationFailed.Code || codes["readers"] == kerr.GroupAuthorizationFailed.Code || len(codes) != 2 {
 		t.Errorf("describing groups: %v", codes)
+	}
+}
+
+// What moves replicas and leaders names topics too, and what tells of them lists topics.
+func TestDeniedTopicsAreNotMoved(t *testing.T) {
+	leak.Check(t)
+	c := fake(t, kfake.NumBrokers(1), kfake.SeedTopics(1, "orders", "secret"))
+	p := start(t, c.ListenAddrs(), `brokers: {ports: PORTS}, rules: [{action: deny, topics: [secret*]}]`, "", "")
+	ctx := within(t, 40*time.Second)
+	cl := client(t, p.addr)
+	denied := kerr.TopicAuthorizationFailed.Code
+
+	elect := kmsg.NewPtrElectLeadersRequest()
+	elect.TimeoutMillis = 1000
+	if resp := ask[*kmsg.ElectLeadersResponse](t, ctx, cl, elect); resp.ErrorCode != denied {
+		t.Errorf("electing the leaders of all topics: code %d", resp.ErrorCode)
+	}
+	var reached []string
+	c.ControlKey(wire.ElectLeaders, func(r kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		for _, et := range r.(*kmsg.ElectLeadersRequest).Topics {
+			reached = append(reached, et.Topic)
+		}
+		return wire.Refuse(r, 0), nil, true
+	})
+	for _, name := range []string{"secret", "orders"} {
+		et := kmsg.NewElectLeadersRequestTopic()
+		et.Topic, et.Partitions = name, []int32{0}
+		elect.Topics = append(elect.Topics, et)
+	}
+	for _, et := range ask[*kmsg.ElectLeadersResponse](t, ctx, cl, elect).Topics {
+		if want := map[string]int16{"secret": denied}[et.Topic]; et.Partitions[0].ErrorCode != want {
+			t.Errorf("electing the leader of %s: code %d", et.Topic, et.Partitions[0].ErrorCode)
+		}
+	}
+	if !slices.Equal(reached, []string{"orders"}) {
+		t.Errorf("leaders of %v were to be elected", reached)
+	}
+
+	dirs := kmsg.NewPtrDescribeLogDirsRequest()
+	for _, named := range []bool{false, true} {
+		if named {
+			dirs.Topics = []kmsg.DescribeLogDirsRequestTopic{{Topic: "secret", Partitions: []int32{0}}, {Topic: "orders", Partitions: []int32{0}}}
+		}
+		var seen []string
+		for _, d := range ask[*kmsg.DescribeLogDirsResponse](t, ctx, cl, dirs).Dirs {
+			for _, dt := range d.Topics {
+				seen = append(seen, dt.Topic)
+			}
+		}
+		if !slices.Equal(seen, []string{"orders"}) {
+			t.Errorf("log directories hold %v (asked by name: %v)", seen, named)
+		}
+	}
+}
+
+// A list of topics that goes on at one that is denied does not tell its name, and is whole all the same.
+func TestCursorsDoNotNameDeniedTopics(t *testing.T) {
+	leak.Check(t)
+	c := fake(t, kfake.NumBrokers(1), kfake.SeedTopics(2, "a", "secret-1", "secret-2", "z"))
+	p := start(t, c.ListenAddrs(), `brokers: {ports: PORTS}, rules: [{action: deny, topics: [secret*]}]`, "", "")
+	ctx := within(t, 40*time.Second)
+	cl := client(t, p.addr)
+	seen := map[string]int{}
+	req := kmsg.NewPtrDescribeTopicPartitionsRequest()
+	req.ResponsePartitionLimit = 1
+	for pages := 0; ; pages++ {
+		if pages > 20 {
+			t.Fatalf("no end after %v", seen)
+		}
+		resp := ask[*kmsg.DescribeTopicPartitionsResponse](t, ctx, cl, req)
+		for _, topic := range resp.Topics {
+			seen[*topic.Topic] += len(topic.Partitions)
+		}
+		if resp.NextCursor == nil {
+			break
+		}
+		if strings.Contains(resp.NextCursor.Topic, "secret") {
+			t.Fatalf("a page ends before %q", resp.NextCursor.Topic)
+		}
+		req.Cursor = &kmsg.DescribeTopicPartitionsRequestCursor{Topic: resp.NextCursor.Topic, Partition: resp.NextCursor.Partition}
+	}
+	if !maps.Equal(seen, map[string]int{"a": 2, "z": 2}) {
+		t.Errorf("partitions by topic: %v", seen)
+	}
+	req.Cursor = &kmsg.DescribeTopicPartitionsRequestCursor{Topic: "?somebody else's"}
+	if resp := ask[*kmsg.DescribeTopicPartitionsResponse](t, ctx, cl, req); len(resp.Topics) != 1 || *resp.Topics[0].Topic != "a" {
+		t.Errorf("with a cursor of somebody else's: %+v", resp)
 	}
 }
 

@@ -31,6 +31,8 @@ const (
 	DeleteACLs                 int16 = 31
 	DescribeConfigs            int16 = 32
 	AlterConfigs               int16 = 33
+	AlterReplicaLogDirs        int16 = 34
+	DescribeLogDirs            int16 = 35
 	SASLAuthenticate           int16 = 36
 	CreatePartitions           int16 = 37
 	CreateDelegationToken      int16 = 38
@@ -38,11 +40,13 @@ const (
 	ExpireDelegationToken      int16 = 40
 	DescribeDelegation         int16 = 41
 	DeleteGroups               int16 = 42
+	ElectLeaders               int16 = 43
 	IncrementalAlterConfigs    int16 = 44
+	AlterPartitionAssignments  int16 = 45
+	ListPartitionReassignments int16 = 46
 	OffsetDelete               int16 = 47
 	DescribeUserSCRAM          int16 = 50
 	AlterUserSCRAM             int16 = 51
-	ListPartitionReassignments int16 = 46
 	DescribeQuorum             int16 = 55
 	DescribeCluster            int16 = 60
 	DescribeProducers          int16 = 61

@@ -35,6 +35,12 @@ func Merge(resp, refusal kmsg.Response) {
 		r.Resources = append(r.Resources, refusal.(*kmsg.AlterConfigsResponse).Resources...)
 	case *kmsg.IncrementalAlterConfigsResponse:
 		r.Resources = append(r.Resources, refusal.(*kmsg.IncrementalAlterConfigsResponse).Resources...)
+	case *kmsg.ElectLeadersResponse:
+		r.Topics = append(r.Topics, refusal.(*kmsg.ElectLeadersResponse).Topics...)
+	case *kmsg.AlterPartitionAssignmentsResponse:
+		r.Topics = append(r.Topics, refusal.(*kmsg.AlterPartitionAssignmentsResponse).Topics...)
+	case *kmsg.AlterReplicaLogDirsResponse:
+		r.Topics = append(r.Topics, refusal.(*kmsg.AlterReplicaLogDirsResponse).Topics...)
 	default:
 		mergeGroups(resp, refusal)
 	}

@@ -11,6 +11,8 @@ import (
 type Names interface {
 	Topic(name string) (mapped string, ok bool)
 	TopicID(id [16]byte) (ok bool)
+	// AllTopics says whether a request that names no topic may mean all of them.
+	AllTopics() bool
 	// TopicPattern maps a regular expression over topic names, TxnPattern one over transactional ids; an empty one cannot be mapped.
 	TopicPattern(re string) string
 	TxnPattern(re string) string
@@ -154,7 +156,7 @@ func MapRequest(req kmsg.Request, n Names) (ok bool, err error) {
 			if err != nil {
 				return false, err
 			}
-			if mapShareRequest(req, m) || mapACLRequest(req, m) {
+			if mapShareRequest(req, m) || mapACLRequest(req, m) || mapClusterRequest(req, m) {
 				break
 			}
 			return mapConfigRequest(req, m)

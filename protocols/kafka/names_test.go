@@ -17,6 +17,7 @@ type prefixed struct{}
 
 func (prefixed) Topic(s string) (string, bool)                 { return tenantPrefix + s, true }
 func (prefixed) TopicID([16]byte) bool                         { return true }
+func (prefixed) AllTopics() bool                               { return true }
 func (prefixed) TopicPattern(re string) string                 { return tenantPrefix + re }
 func (prefixed) TxnPattern(re string) string                   { return tenantPrefix + re }
 func (prefixed) Group(s string) (string, bool)                 { return tenantPrefix + s, true }

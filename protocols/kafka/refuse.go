@@ -84,8 +84,6 @@ func topCode(resp kmsg.Response) *int16 {
 		return &out.ErrorCode
 	case *kmsg.DescribeACLsResponse:
 		return &out.ErrorCode
-	case *kmsg.AlterPartitionAssignmentsResponse:
-		return &out.ErrorCode
 	case *kmsg.ListPartitionReassignmentsResponse:
 		return &out.ErrorCode
 	case *kmsg.UnregisterBrokerResponse:

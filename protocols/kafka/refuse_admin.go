@@ -6,7 +6,7 @@ import (
 
 // refuseAdmin refuses what administers a cluster.
 func refuseAdmin(req kmsg.Request, resp kmsg.Response, code int16) bool {
-	return refuseConfig(req, resp, code) || refuseACLs(req, resp, code) || refuseShares(req, resp, code) || refuseAccounts(req, resp, code)
+	return refuseConfig(req, resp, code) || refuseACLs(req, resp, code) || refuseShares(req, resp, code) || refuseAccounts(req, resp, code) || refuseCluster(req, resp, code)
 }
 
 func refuseConfig(req kmsg.Request, resp kmsg.Response, code int16) bool {
@@ -115,40 +115,6 @@ func refuseAccounts(req kmsg.Request, resp kmsg.Response, code int16) bool {
 		}
 		for _, u := range r.Upsertions {
 			refuse(u.Name)
-		}
-	case *kmsg.ElectLeadersRequest:
-		out := resp.(*kmsg.ElectLeadersResponse)
-		out.ErrorCode = code
-		for _, t := range r.Topics {
-			rt := kmsg.NewElectLeadersResponseTopic()
-			rt.Topic = t.Topic
-			for _, p := range t.Partitions {
-				rp := kmsg.NewElectLeadersResponseTopicPartition()
-				rp.Partition, rp.ErrorCode = p, code
-				rt.Partitions = append(rt.Partitions, rp)
-			}
-			out.Topics = append(out.Topics, rt)
-		}
-	case *kmsg.AlterReplicaLogDirsRequest:
-		out := resp.(*kmsg.AlterReplicaLogDirsResponse)
-		for _, d := range r.Dirs {
-			for _, t := range d.Topics {
-				rt := kmsg.NewAlterReplicaLogDirsResponseTopic()
-				rt.Topic = t.Topic
-				for _, p := range t.Partitions {
-					rp := kmsg.NewAlterReplicaLogDirsResponseTopicPartition()
-					rp.Partition, rp.ErrorCode = p, code
-					rt.Partitions = append(rt.Partitions, rp)
-				}
-				out.Topics = append(out.Topics, rt)
-			}
-		}
-	case *kmsg.DescribeLogDirsRequest:
-		out := resp.(*kmsg.DescribeLogDirsResponse)
-		if out.ErrorCode = code; r.Version < 3 { // it has no error of the whole
-			dir := kmsg.NewDescribeLogDirsResponseDir()
-			dir.ErrorCode = code
-			out.Dirs = append(out.Dirs, dir)
 		}
 	default:
 		return false

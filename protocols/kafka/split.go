@@ -20,7 +20,8 @@ func Splits(key, version int16) bool {
 	switch key {
 	case Produce, Fetch, ListOffsets, OffsetCommit, OffsetFetch, OffsetForLeaderEpoch, DeleteRecords, CreateTopics, CreatePartitions,
 		DeleteTopics, DescribeProducers, DescribeTopicParts, TxnOffsetCommit, OffsetDelete, AddPartitionsToTxn, DescribeGroups,
-		DeleteGroups, ConsumerGroupDescribe, DescribeTransactions, DescribeConfigs, AlterConfigs, IncrementalAlterConfigs:
+		DeleteGroups, ConsumerGroupDescribe, DescribeTransactions, DescribeConfigs, AlterConfigs, IncrementalAlterConfigs,
+		ElectLeaders, AlterPartitionAssignments, AlterReplicaLogDirs:
 		return true
 	case FindCoordinator:
 		return version >= 4
@@ -194,7 +195,7 @@ func (s *splitter) splitAdmin(req kmsg.Request) (left int) {
 			return &kmsg.IncrementalAlterConfigsRequest{Version: r.Version, Resources: xs}
 		})
 	}
-	return 0
+	return s.splitCluster(req)
 }
 
 func (s *splitter) resource(kind kmsg.ConfigResourceType, name string) int16 {
