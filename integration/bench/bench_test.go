@@ -51,10 +51,10 @@ func TestParseRedisBenchmark(t *testing.T) {
 // Ratios are taken round by round, and a budget of throughput is met from above, one of CPU time from below.
 func TestSummary(t *testing.T) {
 	round := func(ops int, cpu time.Duration) sample {
-		return sample{outcome: outcome{ops: ops, elapsed: time.Second, p99: 100*time.Microsecond + 200*cpu}, cpu: cpu}
+		return sample{outcome: outcome{ops: ops, elapsed: time.Second, p50: 50*time.Microsecond + 100*cpu, p99: 100*time.Microsecond + 200*cpu}, cpu: cpu}
 	}
 	r := &report{results: []*result{{
-		load: load{title: "load", budgets: []budget{{peer: haproxy, limit: 1.2}, {peer: direct, limit: 0.95, least: true}, {peer: twemproxy, limit: 1}, {peer: direct, limit: 0.1, p99: true}}},
+		load: load{title: "load", budgets: []budget{{peer: haproxy, limit: 1.2}, {peer: direct, limit: 0.95, least: true}, {peer: twemproxy, limit: 1}, {peer: direct, limit: 0.1, p99: true}, {of: haproxy, peer: direct, limit: 0.3, p50: true}}},
 		samples: map[string][]sample{
 			direct:  {round(100, 0), round(200, 0)},
 			haproxy: {round(90, 1000), round(90, 2000)},
@@ -67,6 +67,7 @@ func TestSummary(t *testing.T) {
 		"| load | CPU of HAProxy | at most 1.20 | 1.10 (1.10 to 1.10) | met |",
 		"| load | throughput of direct | at least 0.95 | 0.92 (0.90 to 0.94) | not met |",
 		"| load | p99 of direct | at most ms more 0.10 | 0.33 (0.22 to 0.44) | not met |",
+		"| load (HAProxy) | p50 of direct | at most ms more 0.30 | 0.15 (0.10 to 0.20) | met |",
 	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, b.String())

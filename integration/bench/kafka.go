@@ -21,10 +21,29 @@ const (
 	kafkaStock      = 150000 // records that consumers find
 )
 
+// What sidewire does with bodies: it splices them, walks over their batch headers for figures by topic, and where clients see a part of the
+// cluster looks at the topics in them as well.
+const (
+	walking = subject + ", walking"
+	tenancy = subject + ", tenancy"
+)
+
+// ways are promised the same.
+func ways(all ...budget) (list []budget) {
+	for _, of := range []string{"", walking, tenancy} {
+		for _, b := range all {
+			b.of = of
+			list = append(list, b)
+		}
+	}
+	return list
+}
+
 func kafkaSuite(ctx context.Context, fleet *servers.Fleet, p plan, r *report) error {
 	loads := []load{
-		{title: "Kafka produce, records of 1 KiB", unit: "MB", run: produce, budgets: []budget{{peer: haproxy, limit: 1.2}, {peer: direct, limit: 0.98, least: true}}},
-		{title: "Kafka consume, records of 1 KiB", unit: "MB", run: consume, budgets: []budget{{peer: haproxy, limit: 1.2}, {peer: direct, limit: 0.95, least: true}}},
+		{title: "Kafka produce, records of 1 KiB", unit: "MB", run: produce, budgets: ways(budget{peer: haproxy, limit: 1.2}, budget{peer: direct, limit: 0.98, least: true})},
+		{title: "Kafka consume, records of 1 KiB", unit: "MB", run: consume, budgets: ways(budget{peer: haproxy, limit: 1.2}, budget{peer: direct, limit: 0.95, least: true})},
+		{title: "Kafka produce at 50 MB/s", unit: "MB", run: producePaced, budgets: ways(budget{peer: direct, limit: 0.1, p50: true}, budget{peer: direct, limit: 0.5, p99: true})},
 	}
 	if !wanted(p, loads) {
 		return nil
@@ -50,16 +69,22 @@ func kafkaSuite(ctx context.Context, fleet *servers.Fleet, p plan, r *report) er
 	}
 	contenders := []contender{{name: direct, addr: broker.Addr}, {name: haproxy, addr: via, proxy: h.Process}}
 	defer func() { stop(contenders) }()
-	first, err := fleet.PortRange(16)
-	if err != nil {
-		return err
-	}
-	contenders, err = appendSidewire(ctx, fleet, r, contenders, subject, fmt.Sprintf(`
-listeners: [{name: l, address: "LISTEN", kafka: {cluster: c, brokers: {ports: %d-%d}}}]
+	for _, way := range []struct{ name, with string }{
+		{subject, ""},
+		{walking, ", topics: {}"},
+		{tenancy, ", topics: {}, virtual: {prefix: tenant-, aliases: {produce: produce, consume: consume}}"},
+	} {
+		first, err := fleet.PortRange(16)
+		if err != nil {
+			return err
+		}
+		contenders, err = appendSidewire(ctx, fleet, r, contenders, way.name, fmt.Sprintf(`
+listeners: [{name: l, address: "LISTEN", kafka: {cluster: c, brokers: {ports: %d-%d}%s}}]
 clusters: [{name: c, kafka: {}, endpoints: [%q]}]
-`, first, first+15, broker.Addr))
-	if err != nil {
-		return err
+`, first, first+15, way.with, broker.Addr))
+		if err != nil {
+			return err
+		}
 	}
 	return measureAll(ctx, p, r, loads, contenders)
 }
@@ -97,6 +122,19 @@ func fillKafka(ctx context.Context, addr string) error {
 
 // produce sends as fast as records are acknowledged by the broker; latency is from handing over to acknowledgement.
 func produce(ctx context.Context, addr string, d time.Duration) (outcome, error) {
+	return produceAt(ctx, addr, d, func(time.Duration) int { return 1 << 30 })
+}
+
+// paced is how many bytes a second producePaced sends.
+const paced = 50e6
+
+// producePaced sends at a rate that leaves everybody idle for some of the time.
+func producePaced(ctx context.Context, addr string, d time.Duration) (outcome, error) {
+	return produceAt(ctx, addr, d, func(since time.Duration) int { return int(since.Seconds() * paced / recordSize) })
+}
+
+// produceAt sends for so long and no more records than are due.
+func produceAt(ctx context.Context, addr string, d time.Duration, due func(since time.Duration) int) (outcome, error) {
 	client, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.DefaultProduceTopic("produce"), kgo.MaxBufferedRecords(20000),
 		kgo.ProducerBatchCompression(kgo.NoCompression()))
 	if err != nil {
@@ -108,7 +146,12 @@ func produce(ctx context.Context, addr string, d time.Duration) (outcome, error)
 	start := time.Now()
 	// Every hundredth record is timed: all of them would cost more than sending them.
 	times := make(chan time.Duration, 1<<16)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
 	for n := 0; time.Since(start) < d && failed.Load() == nil; n++ {
+		for n >= due(time.Since(start)) {
+			<-tick.C
+		}
 		record := &kgo.Record{Value: payload, Key: strconv.AppendInt(nil, int64(n), 10)}
 		began := time.Now()
 		client.Produce(ctx, record, func(_ *kgo.Record, err error) {

@@ -32,10 +32,12 @@ type load struct {
 
 // budget is what the project promises of sidewire beside a peer.
 type budget struct {
+	of    string // whose; empty: the subject's
 	peer  string
 	limit float64
 	least bool // of throughput, at least so much of the peer's; else of CPU time, at most
-	p99   bool // of the 99th percentile of latency, at most so many milliseconds more than the peer's
+	p50   bool // of the median latency, at most so many milliseconds more than the peer's
+	p99   bool // of the 99th percentile of latency, likewise
 }
 
 // outcome is what one load did in one go.

@@ -74,6 +74,8 @@ func (r *result) beside(name, peer string, f func(sample) float64) spread {
 	return spreadOf(list)
 }
 
+func p50Of(s sample) float64 { return float64(s.p50) / float64(time.Millisecond) }
+
 func p99Of(s sample) float64 { return float64(s.p99) / float64(time.Millisecond) }
 
 func cpuOf(s sample) float64 { return float64(s.cpu) / float64(time.Microsecond) }
@@ -115,23 +117,30 @@ func (r *report) summary(b *strings.Builder) {
 	b.WriteString("## Budgets\n\n| load | compared with | budget | measured | |\n|---|---|---|---|---|\n")
 	for _, result := range r.results {
 		for _, want := range result.budgets {
-			if len(result.samples[subject]) == 0 || len(result.samples[want.peer]) == 0 {
+			title, of := result.title, subject
+			if want.of != "" {
+				title, of = title+" ("+want.of+")", want.of
+			}
+			if len(result.samples[of]) == 0 || len(result.samples[want.peer]) == 0 {
 				continue
 			}
 			what, bound, verdict := "CPU of "+want.peer, "at most", "not met"
-			got := result.ratio(subject, want.peer, cpuOf)
+			got := result.ratio(of, want.peer, cpuOf)
 			switch {
 			case want.least:
 				what, bound = "throughput of "+want.peer, "at least"
-				got = result.ratio(subject, want.peer, sample.throughput)
+				got = result.ratio(of, want.peer, sample.throughput)
+			case want.p50:
+				what, bound = "p50 of "+want.peer, "at most ms more"
+				got = result.beside(of, want.peer, p50Of)
 			case want.p99:
 				what, bound = "p99 of "+want.peer, "at most ms more"
-				got = result.beside(subject, want.peer, p99Of)
+				got = result.beside(of, want.peer, p99Of)
 			}
 			if want.least == (got.median >= want.limit) || got.median == want.limit {
 				verdict = "met"
 			}
-			fmt.Fprintf(b, "| %s | %s | %s %.2f | %s | %s |\n", result.title, what, bound, want.limit, got, verdict)
+			fmt.Fprintf(b, "| %s | %s | %s %.2f | %s | %s |\n", title, what, bound, want.limit, got, verdict)
 		}
 	}
 }
@@ -156,7 +165,7 @@ func (r *result) table(b *strings.Builder) {
 func millis(list []sample, percentile int) string {
 	m := spreadOf(over(list, func(s sample) float64 {
 		if percentile == 50 {
-			return float64(s.p50) / float64(time.Millisecond)
+			return p50Of(s)
 		}
 		return p99Of(s)
 	})).median
