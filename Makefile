@@ -59,6 +59,7 @@ conformance:
 	scripts/redis-clients.sh
 	scripts/conformance-mysql.sh
 	scripts/conformance-kafka.sh
+	scripts/conformance-kafka-go.sh
 
 fuzz:
 	GO=$(GO) scripts/fuzz.sh

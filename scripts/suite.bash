@@ -12,15 +12,17 @@ trap cleanup EXIT
 go build -trimpath -o "$work/sidewire" ./cmd/sidewire
 
 fetch() { # MODULE VERSION NAME: its files, to be changed at will
-	local dir
-	dir=$(go mod download -json "$1@$2" | sed -n 's/.*"Dir": "\(.*\)",\?/\1/p')
-	cp -r "$dir" "$work/$3"
+	local said
+	said=$(go mod download -json "$1@$2") || { echo "$said" >&2 && return 1; } # its error is in what it says
+	cp -r "$(sed -n 's/.*"Dir": "\(.*\)",\?/\1/p' <<<"$said")" "$work/$3"
 	chmod -R u+w "$work/$3"
 }
 
+inside=() # a command that others are started by, to be somewhere else
+
 servers() { # KIND...: started, and told of in servers.txt
-	(cd integration && go build -o "$work/servers" ./servers/run)
-	"$work/servers" "$@" >"$work/servers.txt" 2>&1 &
+	[ -x "$work/servers" ] || (cd integration && go build -o "$work/servers" ./servers/run)
+	"${inside[@]}" "$work/servers" "$@" >"$work/servers.txt" 2>&1 &
 	pids+=($!)
 	for _ in $(seq 120); do grep -q 'Ctrl-C ends' "$work/servers.txt" && return; sleep 0.5; done
 	cat "$work/servers.txt" >&2

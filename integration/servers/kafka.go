@@ -96,9 +96,10 @@ func (f *Fleet) Kafka(ctx context.Context, opts ...Option) (*KafkaCluster, error
 	default:
 		return nil, fmt.Errorf("no Kafka of line %q here, only 4 and 3.9", o.line)
 	}
-	if o.via != "" && o.nodes != 1 {
-		return nil, errors.New("one proxy address for several brokers")
+	if (o.via != "" || o.first != 0) && o.nodes != 1 {
+		return nil, errors.New("one address for several brokers")
 	}
+	o.accounts = append([]account{{c.User, c.Password}}, o.accounts...)
 	c.lib = filepath.Join(cacheDir(), "kafka-"+c.line, "lib")
 	if _, err := os.Stat(c.lib); err != nil {
 		return nil, &Missing{What: "Apache Kafka " + c.line}
@@ -149,9 +150,11 @@ func (c *KafkaCluster) broker(f *Fleet, id int, o options) (*KafkaBroker, int, e
 	if err != nil {
 		return nil, 0, err
 	}
-	first, err := f.PortRange(4)
-	if err != nil {
-		return nil, 0, err
+	first := o.first
+	if first == 0 {
+		if first, err = f.PortRange(4); err != nil {
+			return nil, 0, err
+		}
 	}
 	b := &KafkaBroker{ID: id, Addr: local(first), Rack: fmt.Sprintf("r%d", id)}
 	if o.sasl {
@@ -240,11 +243,14 @@ func (c *KafkaCluster) properties(b *KafkaBroker, controller int, voters string,
 			"share.coordinator.state.topic.num.partitions=4")
 	}
 	if o.sasl {
-		plain := fmt.Sprintf(`org.apache.kafka.common.security.plain.PlainLoginModule required user_%s="%s";`, c.User, c.Password)
+		plain := "org.apache.kafka.common.security.plain.PlainLoginModule required"
+		for _, a := range o.accounts {
+			plain += fmt.Sprintf(` user_%s="%s"`, a.user, a.password)
+		}
 		scram := `org.apache.kafka.common.security.scram.ScramLoginModule required;`
 		lines = append(lines,
 			"sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
-			"listener.name.sasl_plaintext.plain.sasl.jaas.config="+plain,
+			"listener.name.sasl_plaintext.plain.sasl.jaas.config="+plain+";",
 			"listener.name.sasl_plaintext.scram-sha-256.sasl.jaas.config="+scram,
 			"listener.name.sasl_plaintext.scram-sha-512.sasl.jaas.config="+scram)
 	}
@@ -270,7 +276,9 @@ func (c *KafkaCluster) launch(ctx context.Context, f *Fleet, b *KafkaBroker, o o
 	format := append(short, "kafka.tools.StorageTool", "format", "-t", kafkaClusterID, "-c", conf)
 	if o.sasl {
 		for _, mechanism := range []string{"SCRAM-SHA-256", "SCRAM-SHA-512"} {
-			format = append(format, "--add-scram", fmt.Sprintf("%s=[name=%s,password=%s]", mechanism, c.User, c.Password))
+			for _, a := range o.accounts {
+				format = append(format, "--add-scram", fmt.Sprintf("%s=[name=%s,password=%s]", mechanism, a.user, a.password))
+			}
 		}
 	}
 	if err := f.tool(ctx, b.Dir, 0, 0, format...); err != nil {

@@ -24,6 +24,8 @@ type options struct {
 	password string
 	line     string
 	sasl     bool
+	accounts []account
+	first    int
 	via      string
 	args     string
 	argv     []string
@@ -49,6 +51,17 @@ func Line(version string) Option { return func(o *options) { o.line = version } 
 
 // SASL asks for a Kafka listener that authenticates, beside the plain one.
 func SASL() Option { return func(o *options) { o.sasl = true } }
+
+// Account asks for one more account of a Kafka with SASL.
+func Account(user, password string) Option {
+	return func(o *options) { o.accounts = append(o.accounts, account{user, password}) }
+}
+
+type account struct{ user, password string }
+
+// At asks for a Kafka of one broker whose plain listener has this port and whose SASL listener the next, for clients that know no other
+// address. Its caller has the ports to itself, in a network namespace for instance.
+func At(port int) Option { return func(o *options) { o.first = port } }
 
 // Via asks a Kafka of one broker for one more listener, which says that it is reached at addr: the address of a proxy that
 // does not rewrite addresses itself.

@@ -18,7 +18,8 @@ import (
 const usage = `usage: run SERVER[:OPTION,...]...
 
 servers: mariadb mysql postgres redis redis-cluster redis-sentinel kafka
-options: replicas=N (mariadb, mysql, redis), nodes=N (redis-cluster, kafka), password=X (redis...), line=3.9 (kafka), sasl (kafka)
+options: replicas=N (mariadb, mysql, redis), nodes=N (redis-cluster, kafka), password=X (redis...), line=3.9 (kafka), sasl (kafka),
+         at=PORT (kafka), account=USER:PASSWORD (kafka with sasl), NAME.OF.PROPERTY=VALUE (kafka)
 `
 
 func main() {
@@ -62,23 +63,27 @@ func options(list string) ([]servers.Option, error) {
 	for _, text := range strings.FieldsFunc(list, func(r rune) bool { return r == ',' }) {
 		key, value, _ := strings.Cut(text, "=")
 		switch key {
-		case "replicas", "nodes":
+		case "replicas", "nodes", "at":
 			n, err := strconv.Atoi(value)
 			if err != nil {
 				return nil, fmt.Errorf("option %s: %w", text, err)
 			}
-			if key == "nodes" {
-				opts = append(opts, servers.Nodes(n))
-			} else {
-				opts = append(opts, servers.Replicas(n))
-			}
+			of := map[string]func(int) servers.Option{"replicas": servers.Replicas, "nodes": servers.Nodes, "at": servers.At}
+			opts = append(opts, of[key](n))
 		case "password":
 			opts = append(opts, servers.Password(value))
 		case "line":
 			opts = append(opts, servers.Line(value))
 		case "sasl":
 			opts = append(opts, servers.SASL())
+		case "account":
+			user, password, _ := strings.Cut(value, ":")
+			opts = append(opts, servers.Account(user, password))
 		default:
+			if strings.Contains(key, ".") {
+				opts = append(opts, servers.Args(text))
+				continue
+			}
 			return nil, fmt.Errorf("unknown option %q\n%s", text, usage)
 		}
 	}
