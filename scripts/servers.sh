@@ -17,6 +17,7 @@ cache=${SIDEWIRE_CACHE:-${XDG_CACHE_HOME:-/var/cache}/sidewire}
 
 packages=(
   mariadb-server mariadb-client postgresql-15 redis-server redis-tools     # stores
+  etcd-server                                                             # a source of `sidewire control`
   haproxy nutcracker pgbouncer                                            # peers
   sysbench kcat prometheus                                                # load, clients, promtool
   chromium                                                                # looks at the admin interface's page
@@ -26,7 +27,7 @@ packages=(
 declare -A brings=(
   [mariadb-server]=mariadbd [mariadb-client]=mariadb [postgresql-15]=/usr/lib/postgresql/15/bin/postgres
   [redis-server]=redis-server [redis-tools]=redis-benchmark [haproxy]=haproxy [nutcracker]=nutcracker
-  [pgbouncer]=pgbouncer [sysbench]=sysbench [kcat]=kcat [prometheus]=promtool [chromium]=chromium [maven]=mvn [debootstrap]=debootstrap
+  [pgbouncer]=pgbouncer [sysbench]=sysbench [kcat]=kcat [prometheus]=promtool [chromium]=chromium [maven]=mvn [debootstrap]=debootstrap [etcd-server]=etcd
   [default-jre-headless-17-or-newer]=java
 )
 

@@ -120,3 +120,35 @@ func TestControlCheck(t *testing.T) {
 		t.Errorf("a client CA without a certificate: %v", err)
 	}
 }
+
+// What is said of etcd fits together, or is refused before anything is asked.
+func TestControlOfEtcd(t *testing.T) {
+	dir := t.TempDir()
+	cert, key, _ := certify.Own(t)
+	empty := filepath.Join(dir, "empty")
+	if err := os.WriteFile(empty, []byte(" \n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for args, want := range map[string]string{
+		"":                                   "at least one of the flags in the group [dir etcd] is required",
+		"--dir d --etcd a:1":                 "none of the others can be",
+		"--etcd a:1 --etcd-user u":           "missing [etcd-password-file]",
+		"--etcd a":                           `"a" is no endpoint; expected host:port, http://host:port or https://host:port`,
+		"--etcd ftp://a:1":                   `"ftp://a:1" is no endpoint`,
+		"--etcd http://a:1,https://b:1":      "TLS is asked for by one endpoint or flag and not by another",
+		"--etcd a:1,https://b:1":             "TLS is asked for by one endpoint or flag and not by another",
+		"--etcd http://a:1 --etcd-ca " + key: "TLS is asked for by one endpoint or flag and not by another",
+		"--etcd a:1 --prefix /":              "prefix: is empty",
+		"--etcd a:1 --etcd-ca " + key:        "reading etcd's CA: " + key + " holds no certificate",
+		"--etcd a:1 --etcd-cert " + key + " --etcd-key " + cert:          "reading etcd's client certificate and key: ",
+		"--etcd a:1 --etcd-user u --etcd-password-file " + empty:         "reading etcd's password: " + empty + " is empty",
+		"--etcd 127.0.0.1:1,127.0.0.1:2 --check --etcd-ca " + cert + " ": "exit code 1", // nobody listens there
+	} {
+		c := controlCommand()
+		c.SilenceUsage, c.SilenceErrors = true, true
+		c.SetArgs(strings.Fields(args + " -l off"))
+		if err := c.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", args, err, want)
+		}
+	}
+}

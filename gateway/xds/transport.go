@@ -41,19 +41,7 @@ type stream struct {
 
 // connect opens a stream. ctx ends it.
 func connect(ctx context.Context, s Server) (*stream, error) {
-	creds := insecure.NewCredentials()
-	if s.TLS != nil {
-		creds = credentials.NewTLS(s.TLS)
-	}
-	target := "passthrough:///" + s.Address
-	if strings.HasPrefix(s.Address, "unix:") {
-		target = s.Address
-	}
-	conn, err := grpc.NewClient(target, grpc.WithTransportCredentials(creds),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: 5 * time.Second}),
-		grpc.WithContextDialer(dial))
+	conn, err := Dial(s.Address, s.TLS)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to control plane %s: %w", s.Address, err)
 	}
@@ -85,6 +73,23 @@ func connect(ctx context.Context, s Server) (*stream, error) {
 	out.send = func(m proto.Message) error { return d.Send(m.(*discoveryv3.DiscoveryRequest)) }
 	out.recv = func() (proto.Message, error) { return d.Recv() }
 	return out, nil
+}
+
+// Dial makes a gRPC connection to one server, host:port or unix:/path; secure may be nil. It connects when it is first used.
+func Dial(address string, secure *tls.Config) (*grpc.ClientConn, error) {
+	creds := insecure.NewCredentials()
+	if secure != nil {
+		creds = credentials.NewTLS(secure)
+	}
+	target := "passthrough:///" + address
+	if strings.HasPrefix(address, "unix:") {
+		target = address
+	}
+	return grpc.NewClient(target, grpc.WithTransportCredentials(creds),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: 5 * time.Second}),
+		grpc.WithContextDialer(dial))
 }
 
 func dial(ctx context.Context, address string) (net.Conn, error) {

@@ -67,7 +67,7 @@ func At(port int) Option { return func(o *options) { o.first = port } }
 // does not rewrite addresses itself.
 func Via(addr string) Option { return func(o *options) { o.via = addr } }
 
-// Args adds arguments of the server program's own (MariaDB, MySQL, PostgreSQL and Redis), lines of server.properties for Kafka.
+// Args adds arguments of the server program's own (MariaDB, MySQL, PostgreSQL, Redis and etcd), lines of server.properties for Kafka.
 func Args(args ...string) Option {
 	return func(o *options) {
 		o.argv = append(o.argv, args...)

@@ -22,7 +22,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const patience = 10 * time.Second
+const patience = 20 * time.Second
+
+// nowhere is where logs go.
+var nowhere = slog.New(slog.DiscardHandler)
 
 // echo is a protocol that only configuration sees.
 type echo struct{}
@@ -124,7 +127,7 @@ func follow(t *testing.T, group string, servers ...xds.Server) *sidecar {
 	base.SetDefaults()
 	s := &sidecar{}
 	s.client, err = xds.New(xds.Options{
-		Target: s, Node: node, Servers: servers, Base: base, Metrics: telemetry.NewRegistry(), Log: slog.New(slog.DiscardHandler), Now: time.Now,
+		Target: s, Node: node, Servers: servers, Base: base, Metrics: telemetry.NewRegistry(), Log: nowhere, Now: time.Now,
 		Env: func() *config.Env {
 			return &config.Env{LookupEnv: func(string) (string, bool) { return "value", true }}
 		},
@@ -148,7 +151,19 @@ func follow(t *testing.T, group string, servers ...xds.Server) *sidecar {
 
 func serve(t *testing.T, dir, address, token string) (*Server, string) {
 	t.Helper()
-	s, problems := New(Options{Dir: dir, Language: language, Token: token, Log: slog.New(slog.DiscardHandler)})
+	return start(t, address, Options{Source: Folder(dir, nowhere), Token: token})
+}
+
+func serveSource(t *testing.T, source Source) (address string) {
+	t.Helper()
+	_, address = start(t, "127.0.0.1:0", Options{Source: source})
+	return address
+}
+
+func start(t *testing.T, address string, o Options) (*Server, string) {
+	t.Helper()
+	o.Language, o.Log = language, nowhere
+	s, problems := New(t.Context(), o)
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
@@ -273,7 +288,7 @@ func TestProblemsNameFileAndPlace(t *testing.T) {
 			name, text, _ := strings.Cut(f, "=")
 			write(t, filepath.Join(dir, name), text)
 		}
-		_, problems := New(Options{Dir: dir, Language: language, Log: slog.New(slog.DiscardHandler)})
+		_, problems := New(t.Context(), Options{Source: Folder(dir, nowhere), Language: language, Log: nowhere})
 		var got []string
 		for _, p := range problems {
 			got = append(got, strings.TrimPrefix(strings.ReplaceAll(p.String(), dir, "DIR"), "DIR/"))

@@ -1,68 +1,39 @@
-// Package control is a small control plane: it serves a folder of sidewire's own files over xDS to many sidecars.
 package control
 
 import (
-	"errors"
+	"context"
 	"fmt"
-	"hash/fnv"
-	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 
-	"github.com/envoyproxy/go-control-plane/pkg/cache/types"
-	"github.com/envoyproxy/go-control-plane/pkg/cache/v3"
-	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
-	"go.yaml.in/yaml/v3"
-	"google.golang.org/protobuf/proto"
+	"github.com/fsnotify/fsnotify"
 
 	"github.com/sidewire/sidewire/gateway/config"
-	"github.com/sidewire/sidewire/gateway/xds"
 )
 
-// lists are the fields that a file of the folder may have. What a process decides for itself (admin, drain) is not sent.
-var lists = []string{"listeners", "clusters", "databases"}
-
-// Groups reads the folder: its own files are for everybody, those of a folder inside are for the sidecars whose
-// node.cluster is that folder's name, beside the common ones. The empty name is everybody else's group.
-func Groups(dir string, language config.Language) (map[string]*cache.Snapshot, []config.Problem) {
-	common, folders, problems := files(dir)
-	if len(problems) > 0 {
-		return nil, problems
-	}
-	out := make(map[string]*cache.Snapshot)
-	for _, name := range append([]string{""}, folders...) {
-		all := common
-		if name != "" {
-			more, _, wrong := files(filepath.Join(dir, name))
-			problems = append(problems, wrong...)
-			all = append(slices.Clone(common), more...)
-		}
-		s, wrong := group(all, language)
-		problems = append(problems, wrong...)
-		out[name] = s
-	}
-	if len(problems) > 0 {
-		return nil, dedupe(problems)
-	}
-	return out, nil
+// folder is a folder of the file system.
+type folder struct {
+	dir string
+	log *slog.Logger
 }
 
-// dedupe drops what the common files told once a group.
-func dedupe(problems []config.Problem) []config.Problem {
-	seen := make(map[string]bool)
-	return slices.DeleteFunc(problems, func(p config.Problem) bool {
-		told := seen[p.String()]
-		seen[p.String()] = true
-		return told
-	})
-}
+// Folder is a folder with configuration files and with folders of them.
+func Folder(dir string, log *slog.Logger) Source { return folder{dir, log} }
 
-// files are the configuration files and the folders of a folder, sorted. Hidden ones, and the rule files that others name
-// (*.sharding.yaml), are left alone.
-func files(dir string) (paths, folders []string, problems []config.Problem) {
+func (f folder) read(context.Context) (content, error) { return files(f.dir), nil }
+
+func (f folder) close() {}
+
+// files are what a folder holds.
+type files string
+
+func (f files) read(path string) ([]byte, error) { return os.ReadFile(path) }
+
+// list leaves alone hidden files and the rule files that others name (*.sharding.yaml).
+func (f files) list(name string) (paths, folders []string, problems []config.Problem) {
+	dir := filepath.Join(string(f), name)
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, nil, []config.Problem{config.Path(dir).Problem("%v", err)}
@@ -76,273 +47,64 @@ func files(dir string) (paths, folders []string, problems []config.Problem) {
 			problems = append(problems, config.Path(filepath.Join(dir, name)).Problem("%v", err))
 		case info.IsDir():
 			folders = append(folders, name)
-		case strings.HasSuffix(name, ".sharding.yaml"):
-		case strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml"):
+		case isFile(name):
 			paths = append(paths, filepath.Join(dir, name))
 		}
 	}
 	return paths, folders, problems
 }
 
-// entry is one resource and where it stands.
-type entry struct {
-	file string
-	at   config.Path
-	body map[string]any
+// isFile tells whether a file of that name is read by itself.
+func isFile(name string) bool {
+	return !strings.HasSuffix(name, ".sharding.yaml") && (strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml"))
 }
 
-// group compiles what one group of sidecars gets, exactly as each of them will, and packs it.
-func group(paths []string, language config.Language) (*cache.Snapshot, []config.Problem) {
-	model := &config.Model{Partial: true}
-	model.SetDefaults()
-	entries := make(map[string][]entry)
-	var problems []config.Problem
-	for _, path := range paths {
-		m, wrong := read(path, language, entries)
-		problems = append(problems, wrong...)
-		if m != nil {
-			model.Listeners = append(model.Listeners, m.Listeners...)
-			model.Clusters = append(model.Clusters, m.Clusters...)
-			model.Resources = append(model.Resources, m.Resources...)
-		}
-	}
-	if len(problems) > 0 {
-		return nil, problems
-	}
-	if _, wrong := language.Compile(model, nil); len(wrong) > 0 {
-		return nil, placed(wrong, entries)
-	}
-	return packed(entries)
-}
-
-// read decodes one file strictly and notes its entries.
-func read(path string, language config.Language, entries map[string][]entry) (*config.Model, []config.Problem) {
-	text, err := os.ReadFile(path)
+func (f folder) watch(ctx context.Context, load func(context.Context) error) error {
+	w, err := fsnotify.NewWatcher()
 	if err != nil {
-		return nil, []config.Problem{config.Path(path).Problem("%v", err)}
+		return fmt.Errorf("watching folder: %w", err)
 	}
-	node, problems := config.Parse(text)
-	if len(problems) > 0 {
-		return nil, inFile(path, problems)
-	}
-	if node == nil {
-		return nil, nil
-	}
-	top, err := lifted(node)
-	if err != nil {
-		return nil, []config.Problem{config.Path(path).Problem("%v", err)}
-	}
-	for key := range top {
-		if !slices.Contains(lists, key) {
-			problems = append(problems, config.Path(path+": "+key).Problem("a control plane sends %s only", strings.Join(lists, ", ")))
-		}
-	}
-	env := standIns(path)
-	wrong := withoutTLS(node, env)
-	m, more := language.DecodeModel(node, config.Origin{Source: "file:" + path}, env)
-	wrong = append(wrong, more...)
-	if problems = append(problems, inFile(path, wrong)...); len(problems) > 0 {
-		return nil, problems
-	}
-	for _, list := range lists {
-		for i, body := range top[list] {
-			if err := inline(path, body); err != nil {
-				return nil, []config.Problem{config.Path(path+": "+string(config.Path(list).Index(i))).Problem("%v", err)}
-			}
-			entries[list] = append(entries[list], entry{path, config.Path(list).Index(i), body})
-		}
-	}
-	return m, nil
-}
-
-// lifted is a file's lists, their entries as trees.
-func lifted(top *yaml.Node) (map[string][]map[string]any, error) {
-	out := make(map[string][]map[string]any)
-	for i := 0; i+1 < len(top.Content); i += 2 {
-		list := top.Content[i].Value
-		out[list] = nil
-		for _, item := range top.Content[i+1].Content {
-			for item.Kind == yaml.AliasNode {
-				item = item.Alias
-			}
-			body, err := xds.Tree(item)
-			if err != nil {
-				return nil, err
-			}
-			out[list] = append(out[list], body)
-		}
-	}
-	return out, nil
-}
-
-// standIns is the world as decoding may ask for it here: environment and secret files are the sidecars', so that any answer
-// will do for those that are not here as well.
-func standIns(path string) *config.Env {
-	env := config.SystemEnv(path)
-	env.LookupEnv = func(string) (string, bool) { return "stand-in", true }
-	env.ReadFile = func(name string) ([]byte, error) {
-		b, err := os.ReadFile(name)
-		if errors.Is(err, fs.ErrNotExist) {
-			return []byte("stand-in"), nil
-		}
-		return b, err
-	}
-	return env
-}
-
-// withoutTLS takes the `tls:` blocks out of listeners and clusters before they are compiled, because certificates are the
-// sidecars' too, and checks the blocks by themselves.
-func withoutTLS(top *yaml.Node, env *config.Env) (problems []config.Problem) {
-	for i := 0; i+1 < len(top.Content); i += 2 {
-		list := top.Content[i].Value
-		for j, item := range top.Content[i+1].Content {
-			at := config.Path(list).Index(j).Field("tls")
-			for k := 0; k+1 < len(item.Content); k += 2 {
-				if item.Content[k].Value != "tls" || item.Kind != yaml.MappingNode {
-					continue
-				}
-				switch list {
-				case "listeners":
-					problems = append(problems, config.Decode(item.Content[k+1], at, new(config.ServerTLS), env)...)
-				case "clusters":
-					problems = append(problems, config.Decode(item.Content[k+1], at, new(config.ClientTLS), env)...)
-				default:
-					continue
-				}
-				item.Content = slices.Delete(item.Content, k, k+2)
-				break
-			}
-		}
-	}
-	return problems
-}
-
-// inline puts the rule file that a database names under the entry's `rules:`: a sidecar does not have the folder.
-func inline(path string, body map[string]any) error {
-	name, ok := body["file"].(string)
-	if !ok {
-		return nil
-	}
-	if !filepath.IsAbs(name) {
-		name = filepath.Join(filepath.Dir(path), name)
-	}
-	text, err := os.ReadFile(name)
-	if err != nil {
+	defer w.Close()
+	if err := f.follow(w); err != nil {
 		return err
 	}
-	content, problems := config.Parse(text)
-	if len(problems) > 0 {
-		return fmt.Errorf("reading %s: %w", name, config.Problems(problems))
+	burst := newSettling()
+	burst.touch() // something may have changed since it was first read
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-w.Events:
+			burst.touch()
+		case err := <-w.Errors:
+			f.log.Warn("watching folder", "error", err)
+		case <-burst.over():
+			burst.ended()
+			if err := load(ctx); err != nil {
+				return err
+			}
+			if err := f.follow(w); err != nil {
+				f.log.Warn("watching folder", "error", err)
+			}
+		}
 	}
-	delete(body, "file")
-	body["rules"] = content
+}
+
+// follow watches the folder and those inside it.
+func (f folder) follow(w *fsnotify.Watcher) error {
+	if err := w.Add(f.dir); err != nil {
+		return fmt.Errorf("watching folder: %w", err)
+	}
+	entries, err := os.ReadDir(f.dir)
+	if err != nil {
+		return fmt.Errorf("watching folder: %w", err)
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			if err := w.Add(filepath.Join(f.dir, e.Name())); err != nil {
+				return fmt.Errorf("watching folder: %w", err)
+			}
+		}
+	}
 	return nil
-}
-
-func inFile(path string, problems []config.Problem) []config.Problem {
-	for i := range problems {
-		problems[i].Path = config.Path(path + ": " + string(problems[i].Path))
-	}
-	return problems
-}
-
-// placed gives problems of the whole the file and the place in it.
-func placed(problems []config.Problem, entries map[string][]entry) []config.Problem {
-	for i, p := range problems {
-		list, rest, _ := strings.Cut(string(p.Path), "[")
-		number, rest, _ := strings.Cut(rest, "]")
-		n, err := strconv.Atoi(number)
-		if err != nil || n >= len(entries[list]) {
-			continue
-		}
-		e := entries[list][n]
-		problems[i].Path = config.Path(e.file + ": " + string(e.at) + rest)
-	}
-	return problems
-}
-
-// packed is what travels. Versions are fingerprints of the content, so that a restart of the control plane changes nothing.
-func packed(entries map[string][]entry) (*cache.Snapshot, []config.Problem) {
-	var problems []config.Problem
-	all := make(map[resource.Type][]types.Resource)
-	note := func(e entry, err error) {
-		problems = append(problems, config.Path(e.file+": "+string(e.at)).Problem("%v", err))
-	}
-	for _, e := range entries["databases"] {
-		m, err := xds.WriteDatabase(e.body)
-		if err != nil {
-			note(e, err)
-			continue
-		}
-		all[resource.ExtensionConfigType] = append(all[resource.ExtensionConfigType], m)
-	}
-	for _, e := range entries["clusters"] {
-		c, a, err := xds.WriteCluster(e.body)
-		if err != nil {
-			note(e, err)
-			continue
-		}
-		all[resource.ClusterType] = append(all[resource.ClusterType], c)
-		all[resource.EndpointType] = append(all[resource.EndpointType], a)
-	}
-	for i, e := range entries["listeners"] {
-		m, err := xds.WriteListener(e.body, databasesOf(e.body, i, entries))
-		if err != nil {
-			note(e, err)
-			continue
-		}
-		all[resource.ListenerType] = append(all[resource.ListenerType], m)
-	}
-	if len(problems) > 0 {
-		return nil, problems
-	}
-	version, err := fingerprint(all)
-	if err != nil {
-		return nil, []config.Problem{config.Path("").Problem("%v", err)}
-	}
-	s, err := cache.NewSnapshot(version, all)
-	if err != nil {
-		return nil, []config.Problem{config.Path("").Problem("%v", err)}
-	}
-	return s, nil
-}
-
-// databasesOf are the virtual databases that a listener brings along: those it names or, when it names none, all of them
-// with the first listener, because a resource that nobody refers to does not travel.
-func databasesOf(body map[string]any, i int, entries map[string][]entry) []string {
-	var names, named []string
-	for _, e := range entries["databases"] {
-		names = append(names, fmt.Sprint(e.body["name"]))
-	}
-	for _, block := range body {
-		b, ok := block.(map[string]any)
-		if !ok {
-			continue
-		}
-		list, _ := b["databases"].([]any)
-		for _, d := range list {
-			if slices.Contains(names, fmt.Sprint(d)) {
-				named = append(named, fmt.Sprint(d))
-			}
-		}
-	}
-	if i == 0 {
-		return names
-	}
-	return named
-}
-
-func fingerprint(all map[resource.Type][]types.Resource) (string, error) {
-	h := fnv.New64a()
-	for _, t := range []resource.Type{resource.ListenerType, resource.ClusterType, resource.EndpointType, resource.ExtensionConfigType} {
-		for _, r := range all[t] {
-			b, err := proto.MarshalOptions{Deterministic: true}.Marshal(r)
-			if err != nil {
-				return "", err
-			}
-			fmt.Fprintf(h, "%s %d ", t, len(b))
-			h.Write(b)
-		}
-	}
-	return fmt.Sprintf("%016x", h.Sum64()), nil
 }

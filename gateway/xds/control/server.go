@@ -4,11 +4,8 @@ import (
 	"context"
 	"crypto/subtle"
 	"crypto/tls"
-	"fmt"
 	"log/slog"
 	"net"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -16,7 +13,6 @@ import (
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/cache/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/server/v3"
-	"github.com/fsnotify/fsnotify"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -27,19 +23,16 @@ import (
 	"github.com/sidewire/sidewire/gateway/config"
 )
 
-// quiet is how long the folder must be quiet before it is read: editors and config maps write in several steps.
-const quiet = 100 * time.Millisecond
-
 // Options are what a control plane is made of.
 type Options struct {
-	Dir      string
+	Source   Source
 	Language config.Language
 	TLS      *tls.Config // nil: plain
 	Token    string      // that sidecars must send as a bearer token; empty: none
 	Log      *slog.Logger
 }
 
-// Server serves a folder. What is wrong in it is never served: the last good content stays.
+// Server serves what a source holds. What is wrong in it is never served: the last good content stays.
 type Server struct {
 	options Options
 	cache   cache.SnapshotCache
@@ -49,11 +42,16 @@ type Server struct {
 	groups map[string]bool
 }
 
-// New reads the folder and makes a server. Problems of the first reading are returned: there is no last good yet.
-func New(o Options) (*Server, []config.Problem) {
+// New reads the source and makes a server. Problems of the first reading are returned: there is no last good yet.
+func New(ctx context.Context, o Options) (*Server, []config.Problem) {
 	s := &Server{options: o, groups: make(map[string]bool)}
 	s.cache = cache.NewSnapshotCache(false, s, nil)
-	if problems := s.Load(); len(problems) > 0 {
+	first, err := o.Source.read(ctx)
+	if err != nil {
+		return nil, []config.Problem{config.Path("source").Problem("%v", err)}
+	}
+	if problems := s.load(first); len(problems) > 0 {
+		o.Source.close()
 		return nil, problems
 	}
 	opts := []grpc.ServerOption{
@@ -79,9 +77,9 @@ func (s *Server) ID(node *corev3.Node) string {
 	return ""
 }
 
-// Load reads the folder and serves it, or says what is wrong and serves on what it did.
-func (s *Server) Load() []config.Problem {
-	groups, problems := Groups(s.options.Dir, s.options.Language)
+// load serves what c holds, or says what is wrong and serves on what it did.
+func (s *Server) load(c content) []config.Problem {
+	groups, problems := groupsOf(c, s.options.Language)
 	if len(problems) > 0 {
 		return problems
 	}
@@ -106,70 +104,34 @@ func (s *Server) Load() []config.Problem {
 	return nil
 }
 
-// Serve serves until Stop. The folder is watched meanwhile, until ctx is done.
+// Serve serves until Stop. The source is watched meanwhile, until ctx is done.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	watching := make(chan error, 1)
 	ctx, cancel := context.WithCancel(ctx)
-	go func() { watching <- s.watch(ctx) }()
+	go func() { watching <- s.options.Source.watch(ctx, s.reload) }()
 	err := s.grpc.Serve(l)
 	cancel()
 	if werr := <-watching; err == nil {
 		err = werr
 	}
+	s.options.Source.close()
 	return err
+}
+
+// reload reads the source again. An error means that it could not be read; what is wrong in it is only logged.
+func (s *Server) reload(ctx context.Context) error {
+	next, err := s.options.Source.read(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range s.load(next) {
+		s.options.Log.Error("content rejected, the last good one is served", "problem", p.String())
+	}
+	return nil
 }
 
 // Stop ends every stream; sidecars keep what they have.
 func (s *Server) Stop() { s.grpc.Stop() }
-
-func (s *Server) watch(ctx context.Context) error {
-	w, err := fsnotify.NewWatcher()
-	if err != nil {
-		return fmt.Errorf("watching folder: %w", err)
-	}
-	defer w.Close()
-	if err := s.follow(w); err != nil {
-		return err
-	}
-	timer := time.NewTimer(quiet)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-w.Events:
-			timer.Reset(quiet)
-		case err := <-w.Errors:
-			s.options.Log.Warn("watching folder", "error", err)
-		case <-timer.C:
-			for _, p := range s.Load() {
-				s.options.Log.Error("folder rejected, the last good content is served", "problem", p.String())
-			}
-			if err := s.follow(w); err != nil {
-				s.options.Log.Warn("watching folder", "error", err)
-			}
-		}
-	}
-}
-
-// follow watches the folder and those inside it.
-func (s *Server) follow(w *fsnotify.Watcher) error {
-	if err := w.Add(s.options.Dir); err != nil {
-		return fmt.Errorf("watching folder: %w", err)
-	}
-	entries, err := os.ReadDir(s.options.Dir)
-	if err != nil {
-		return fmt.Errorf("watching folder: %w", err)
-	}
-	for _, e := range entries {
-		if e.IsDir() {
-			if err := w.Add(filepath.Join(s.options.Dir, e.Name())); err != nil {
-				return fmt.Errorf("watching folder: %w", err)
-			}
-		}
-	}
-	return nil
-}
 
 // admit lets in who has the token.
 func (s *Server) admit(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
