@@ -108,6 +108,7 @@ type upLink struct {
 	inMulti bool
 	broken  bool
 	asking  bool
+	blocked bool // by a command that waits: what comes behind it is not looked at
 	name    string
 	most    int // that has waited to be sent
 }
@@ -196,7 +197,7 @@ func (w *world) serve(l *upLink) bool {
 		s.uploadOn()
 	}
 	l.arrived = append(l.arrived, b...)
-	for len(l.arrived) > 0 {
+	for len(l.arrived) > 0 && !l.blocked {
 		n, err := l.request.Next(l.arrived)
 		if err != nil {
 			w.t.Fatalf("a server was sent %q: %v", l.arrived, err)
@@ -309,7 +310,10 @@ func (l *upLink) execute(args []string, out []byte) []byte {
 		return append(out, "-ERR as asked\r\n"...)
 	case "silence", "append":
 		return out
-	case "wait_for_ever", "blpop":
+	case "wait_for_ever":
+		return out
+	case "blpop":
+		l.blocked = true
 		return out
 	case "subscribe":
 		for i, ch := range args[1:] {
@@ -472,23 +476,27 @@ func (c *client) step() bool {
 	}
 }
 
+// move lets one, whoever it is, do something. It returns false if that one could not.
+func (w *world) move() bool {
+	switch k := w.rnd.IntN(10); {
+	case k == 0:
+		return w.connect()
+	case k < 4 && len(w.links) > 0:
+		return w.serve(w.links[w.rnd.IntN(len(w.links))])
+	case k < 7 && len(w.links) > 0:
+		return w.answer(w.links[w.rnd.IntN(len(w.links))])
+	case len(w.clients) > 0:
+		return w.clients[w.rnd.IntN(len(w.clients))].step()
+	}
+	return false
+}
+
 // run moves bytes at random until nothing moves any more.
 func (w *world) run() {
 	w.t.Helper()
 	defer w.weigh()
 	for idle := 0; idle < 200; {
-		moved := false
-		switch k := w.rnd.IntN(10); {
-		case k == 0:
-			moved = w.connect()
-		case k < 4 && len(w.links) > 0:
-			moved = w.serve(w.links[w.rnd.IntN(len(w.links))])
-		case k < 7 && len(w.links) > 0:
-			moved = w.answer(w.links[w.rnd.IntN(len(w.links))])
-		case len(w.clients) > 0:
-			moved = w.clients[w.rnd.IntN(len(w.clients))].step()
-		}
-		if moved {
+		if w.move() {
 			idle = 0
 		} else if idle++; idle == 199 {
 			// Chance may have left someone out.
