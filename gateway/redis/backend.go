@@ -136,14 +136,7 @@ func (b *backend) wake(err error) {
 // receive takes an upstream's bytes and returns how many were used.
 func (b *backend) receive(buf []byte) int {
 	if b.raw {
-		if s := b.holder; s != nil && !s.closed {
-			s.wire.Write(buf)
-			if s.wire.Unsent() > s.limits.output {
-				s.gate.overflowed(s)
-				s.end()
-			}
-		}
-		return len(buf)
+		return b.tell(buf)
 	}
 	used := 0
 	for used < len(buf) {
@@ -199,6 +192,28 @@ func (b *backend) receive(buf []byte) int {
 		b.wire.Forget(b.pending.at(0).from)
 	}
 	return used
+}
+
+// tell passes on what MONITOR brings: whole lines, between which what sidewire says itself may stand.
+func (b *backend) tell(buf []byte) int {
+	n := bytes.LastIndexByte(buf, '\n') + 1
+	s := b.holder
+	if s == nil || s.closed {
+		return len(buf)
+	}
+	if n == 0 {
+		b.wire.Want(len(buf) + 1)
+		if len(buf) < s.limits.output {
+			return 0
+		}
+	}
+	s.wire.Write(buf[:n])
+	if s.wire.Unsent() > s.limits.output || n == 0 {
+		s.gate.overflowed(s)
+		s.end()
+	}
+	b.wire.Forget(b.wire.SentTo())
+	return n
 }
 
 // pass gives a piece of the reply in progress to the client whose turn it is. It declines when the reply has to be looked at whole,
@@ -407,7 +422,7 @@ func (p *pending) inTransaction() bool { return p.op != nil && p.op.text != nil 
 
 // abandon answers a command that will have no reply. unseen says that the server cannot have executed it.
 func (b *backend) abandon(p *pending, err error, unseen bool) {
-	msg := "ERR upstream " + b.pool.node.address + ": " + err.Error()
+	msg := "ERR upstream failure: " + b.pool.node.address + ": " + err.Error()
 	if !unseen && p.flags&readOnly == 0 {
 		msg += " (unknown outcome)"
 	}

@@ -93,8 +93,10 @@ func (s *session) clientSeveral(c *redis.Command, sub string) bool {
 			return s.answer(":0\r\n")
 		}
 		return s.answer(":-1\r\n")
-	case "no-evict", "no-touch":
-		return s.answer("+OK\r\n")
+	case "no-evict":
+		if r.Len() == 3 && redis.EqualFold(r.Arg(2), "off") {
+			return s.answer("+OK\r\n") // as it is; on would hold for no connection that the session's commands go down
+		}
 	case "kill":
 		return s.kill()
 	case "unblock":
@@ -107,7 +109,11 @@ func (s *session) clientSeveral(c *redis.Command, sub string) bool {
 	if cl := redis.Lookup([]byte("client")); cl.Subcommand(r.Arg(1)) == nil {
 		return s.refuse("ERR unknown subcommand '" + clipped(r.Arg(1), 128) + "'. Try CLIENT HELP.")
 	}
-	return s.refuse("ERR command 'client|" + sub + "' is not supported over several servers")
+	what := "servers"
+	if s.view.upstream.mode == modeRouted {
+		what = "clusters"
+	}
+	return s.refuse("ERR command 'client|" + sub + "' is not supported over several " + what)
 }
 
 func (s *session) describe() string {

@@ -170,7 +170,7 @@ func TestTimeoutAnswersOneCommand(t *testing.T) {
 	w := newWorld(t, 6, 1, modeSingle)
 	w.up.timeout, w.up.stuck = int64(time.Second), int64(10*time.Second)
 	a, b := w.client(), w.client()
-	a.ask("-ERR upstream 10.0.0.1:6379: timeout (unknown outcome)\r\n", "SET", "k", "late")
+	a.ask("-ERR upstream failure: 10.0.0.1:6379: timeout (unknown outcome)\r\n", "SET", "k", "late")
 	w.connectAll()
 	for a.step() {
 	}
@@ -207,7 +207,7 @@ func TestStuckConnectionIsGivenUp(t *testing.T) {
 	w := newWorld(t, 7, 1, modeSingle)
 	w.up.timeout, w.up.stuck = int64(time.Second), int64(2*time.Second)
 	c := w.client()
-	c.ask("-ERR upstream 10.0.0.1:6379: timeout (unknown outcome)\r\n", "SILENCE")
+	c.ask("-ERR upstream failure: 10.0.0.1:6379: timeout (unknown outcome)\r\n", "SILENCE")
 	for c.step() {
 	}
 	w.connectAll()
@@ -233,7 +233,7 @@ func TestLostConnectionRetriesOnlyWithProof(t *testing.T) {
 	w.finish()
 	l := w.links[0]
 	c.askFunc(func(reply []byte) error {
-		if !bytes.HasPrefix(reply, []byte("-ERR upstream 10.0.0.1:6379: upstream connection lost")) || !bytes.Contains(reply, []byte("(unknown outcome)")) {
+		if !bytes.HasPrefix(reply, []byte("-ERR upstream failure: 10.0.0.1:6379: upstream connection lost")) || !bytes.Contains(reply, []byte("(unknown outcome)")) {
 			return fmt.Errorf("INCR was answered %q", reply)
 		}
 		return nil
@@ -316,7 +316,7 @@ func TestUnreachableServer(t *testing.T) {
 		}
 	}
 	c := w.client()
-	c.ask("-ERR upstream "+down+": connection refused\r\n", "SET", there, "1")
+	c.ask("-ERR upstream failure: "+down+": connection refused\r\n", "SET", there, "1")
 	c.ask("+OK\r\n", "SET", here, "1")
 	w.finish()
 	c.ask("-ERR no upstream host: "+down+" unreachable: connection refused\r\n", "GET", there)

@@ -122,6 +122,9 @@ func (s *session) stateful(c *redis.Command) bool {
 // state is looked at.
 func (s *session) onLease(c *redis.Command) bool {
 	b := s.lease
+	if b.raw {
+		return s.whileMonitoring(c)
+	}
 	if c == nil {
 		s.track.wrote = true
 		s.leased1(nil)
@@ -164,12 +167,28 @@ func (s *session) onLease(c *redis.Command) bool {
 	case "monitor":
 		t.sticky = true
 		s.changing(change{db: -1, resp3: -1, raw: !t.multi})
+		s.hold() // what follows is answered between the lines
 		return true
 	case "select", "hello", "auth":
 		return s.identify(c)
 	}
 	s.leased1(c)
 	return true
+}
+
+// whileMonitoring serves a command of a client that MONITOR tells of everybody's. What the server says is passed on line by line and told
+// apart by nobody, so PING goes there without taking a slot; what would change the connection, or ask of keys, a server refuses then too.
+func (s *session) whileMonitoring(c *redis.Command) bool {
+	switch {
+	case c != nil && c.Name == "quit":
+		return s.quitCommand(c)
+	case c != nil && c.Name == "reset":
+		return s.reset(c)
+	case c != nil && c.Name == "ping":
+		s.lease.commit(append(s.lease.begin(), s.request.Raw()...))
+		return true
+	}
+	return s.refuse("ERR only PING, QUIT and RESET are possible while MONITOR tells of commands")
 }
 
 // aboutOthers tells whether a CLIENT subcommand leaves the connection that it comes on as it was, and says nothing of it that the client

@@ -31,7 +31,7 @@ func TestReadsFollowThePolicy(t *testing.T) {
 		cl := w.client()
 		if c.down { // the first command finds out, the next ones know
 			w.refuse[replica] = errors.New("connection refused")
-			cl.ask("-ERR upstream "+replica+": connection refused\r\n", "GET", "k")
+			cl.ask("-ERR upstream failure: "+replica+": connection refused\r\n", "GET", "k")
 			w.finish()
 		}
 		want := func(v string) string {

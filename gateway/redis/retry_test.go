@@ -66,7 +66,7 @@ func TestTimeoutBeforeConnection(t *testing.T) {
 	w := newWorld(t, 1, 1, modeSingle)
 	w.up.timeout, w.up.stuck = int64(time.Second), int64(2*time.Second)
 	c := w.client()
-	c.ask("-ERR upstream 10.0.0.1:6379: timeout\r\n", "INCR", "n")
+	c.ask("-ERR upstream failure: 10.0.0.1:6379: timeout\r\n", "INCR", "n")
 	for c.step() {
 	}
 	w.pass(1100 * time.Millisecond)

@@ -193,7 +193,7 @@ func TestPoliciesOfCommands(t *testing.T) {
 	c.ask("-NOPERM this listener does not allow the 'config|set' command\r\n", "CONFIG", "SET", "a", "b")
 	c.ask("$-1\r\n", "GET", "k")
 	w.finish()
-	other.ask("-ERR upstream 10.0.0.1:6379: timeout (unknown outcome)\r\n", "APPEND", "k", "v")
+	other.ask("-ERR upstream failure: 10.0.0.1:6379: timeout (unknown outcome)\r\n", "APPEND", "k", "v")
 	w.run()
 	w.pass(200 * time.Millisecond)
 	w.finish()

@@ -161,6 +161,40 @@ func TestUnknownClientSubcommandKeepsNothing(t *testing.T) {
 	}
 }
 
+// What MONITOR tells comes in lines that nothing interrupts, and a client can go on from there.
+func TestMonitorTellsInLines(t *testing.T) {
+	w := newWorld(t, 1, 1, modeSingle)
+	c := w.client()
+	c.ask("+OK\r\n", "MONITOR")
+	c.ask("+PONG\r\n", "PING") // in the same batch: it must not wait for a reply that nobody recognises
+	w.finish()
+	l := w.links[0]
+	l.out = append(l.out, "+1.2 [0 127.0.0.1:9] \"SET\" \"k\" \"v\"\r\n+1.3 [0 127"...)
+	c.expect = append(c.expect, done("+1.2 [0 127.0.0.1:9] \"SET\" \"k\" \"v\"\r\n"))
+	w.finish()
+	c.ask("-ERR only PING, QUIT and RESET are possible while MONITOR tells of commands\r\n", "GET", "k")
+	w.finish()
+	l.out = append(l.out, ".0.0.1:9] \"DEL\" \"k\"\r\n"...)
+	c.expect = append(c.expect, done("+1.3 [0 127.0.0.1:9] \"DEL\" \"k\"\r\n"))
+	w.finish()
+	c.ask("+RESET\r\n", "RESET")
+	c.ask("$-1\r\n", "GET", "k")
+	w.finish()
+	if l.b.state != dead || c.session.lease != nil {
+		t.Error("RESET kept the connection")
+	}
+}
+
+// CLIENT NO-EVICT would hold for no connection over several servers: it is refused, not agreed to.
+func TestNoEvictIsNotPretended(t *testing.T) {
+	w := newWorld(t, 1, 3, modeHashed)
+	c := w.client()
+	c.ask("-ERR command 'client|no-evict' is not supported over several servers\r\n", "CLIENT", "NO-EVICT", "ON")
+	c.ask("+OK\r\n", "CLIENT", "NO-EVICT", "OFF")
+	c.ask("-ERR unknown subcommand 'NO-TOUCH'. Try CLIENT HELP.\r\n", "CLIENT", "NO-TOUCH", "ON")
+	w.finish()
+}
+
 // A pool that Envoy filled keeps its keys where they are.
 func TestEnvoysPlacements(t *testing.T) {
 	for hashing, want := range map[string]string{"envoy_ring": "221211102211", "envoy_maglev": "022201002012"} {

@@ -43,7 +43,7 @@ func newStorm(t testing.TB, seed uint64, m mode) *storm {
 
 // failed tells whether a reply is one that a fault may bring.
 func failed(reply []byte) bool {
-	for _, p := range []string{"-ERR upstream ", "-ERR no upstream host", "-ERR finished with", "-TRYAGAIN", "-MOVED", "-EXECABORT", "-ERR all ", "*-1\r\n"} {
+	for _, p := range []string{"-ERR upstream failure: ", "-ERR no upstream host", "-ERR finished with", "-TRYAGAIN", "-MOVED", "-EXECABORT", "-ERR all ", "*-1\r\n"} {
 		if bytes.HasPrefix(reply, []byte(p)) {
 			return true
 		}

@@ -337,6 +337,8 @@ func (l *upLink) execute(args []string, out []byte) []byte {
 		}
 		l.name = args[2]
 		return append(out, "+OK\r\n"...)
+	case "monitor":
+		return append(out, "+OK\r\n"...)
 	case "wait":
 		return redis.AppendInt(out, int64(len(s.data)))
 	case "script":
