@@ -224,24 +224,7 @@ func (s *session) executionOf(b *backend, r *plan.Route, params []wire.Param) ([
 	}
 	k.typed = nil
 	x := wire.Execute{ID: k.id}
-	if len(given) > 0 {
-		x.NewTypes, x.Nulls = true, make([]byte, (len(given)+7)/8)
-	}
-	for i, p := range given {
-		sign := byte(0)
-		if p.Unsigned {
-			sign = 0x80
-		}
-		x.Types = append(x.Types, byte(p.Type), sign)
-		if p.Data == nil {
-			x.Nulls[i/8] |= 1 << (i % 8)
-			continue
-		}
-		if wire.FixedLen(p.Type) < 0 {
-			x.Values = wire.AppendLenenc(x.Values, uint64(len(p.Data)))
-		}
-		x.Values = append(x.Values, p.Data...)
-	}
+	x.SetParams(given)
 	s.scratch = append(s.scratch[:0], 0, 0, 0, 0)
 	s.scratch = wire.AppendExecute(s.scratch, &x)
 	return frame(s.scratch), nil

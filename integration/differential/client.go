@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"math"
 	"net"
 	"time"
 
@@ -177,6 +176,14 @@ func shape(d *mysql.Column) merge.Column {
 
 // execute prepares a text, runs it with args and closes it.
 func (c *client) execute(sql string, args []value.Value) (*Result, error) {
+	params := make([]mysql.Param, len(args))
+	for i, a := range args {
+		params[i] = parameter(a)
+	}
+	return c.executeWith(sql, params)
+}
+
+func (c *client) executeWith(sql string, args []mysql.Param) (*Result, error) {
 	if err := c.command(0x16, []byte(sql)...); err != nil {
 		return nil, err
 	}
@@ -218,7 +225,9 @@ func (c *client) execute(sql string, args []value.Value) (*Result, error) {
 	if params != len(args) {
 		return nil, fmt.Errorf("%d parameters, %d values: %s", params, len(args), sql)
 	}
-	if err := c.command(0x17, executePayload(id, args)...); err != nil {
+	x := mysql.Execute{ID: id}
+	x.SetParams(args)
+	if err := c.command(0x17, mysql.AppendExecute(nil, &x)[1:]...); err != nil {
 		return nil, err
 	}
 	r, err := c.result()
@@ -231,36 +240,17 @@ func (c *client) execute(sql string, args []value.Value) (*Result, error) {
 	return r, err
 }
 
-func executePayload(id uint32, args []value.Value) []byte {
-	b := binary.LittleEndian.AppendUint32(nil, id)
-	b = append(b, 0, 1, 0, 0, 0)
-	if len(args) == 0 {
-		return b
+func parameter(a value.Value) mysql.Param {
+	p := mysql.Param{ParamType: mysql.ParamType{Type: mysql.TypeVarString}, Data: append([]byte{}, a.Str...)}
+	switch a.Kind {
+	case value.Null:
+		p.Type, p.Data = mysql.TypeNull, nil
+	case value.Int, value.Uint:
+		p.Type, p.Unsigned, p.Data = mysql.TypeLongLong, a.Kind == value.Uint, binary.LittleEndian.AppendUint64(nil, a.Num)
+	case value.Float:
+		p.Type, p.Data = mysql.TypeDouble, binary.LittleEndian.AppendUint64(nil, a.Num)
+	case value.Decimal:
+		p.Type = mysql.TypeNewDecimal
 	}
-	bitmap := make([]byte, (len(args)+7)/8)
-	var types, data []byte
-	for i, a := range args {
-		switch a.Kind {
-		case value.Null:
-			bitmap[i/8] |= 1 << (i % 8)
-			types = append(types, merge.TypeNull, 0)
-		case value.Int:
-			types = append(types, merge.TypeLongLong, 0)
-			data = binary.LittleEndian.AppendUint64(data, a.Num)
-		case value.Uint:
-			types = append(types, merge.TypeLongLong, 0x80)
-			data = binary.LittleEndian.AppendUint64(data, a.Num)
-		case value.Float:
-			types = append(types, merge.TypeDouble, 0)
-			data = binary.LittleEndian.AppendUint64(data, math.Float64bits(a.Float64()))
-		default:
-			typ := byte(merge.TypeVarString)
-			if a.Kind == value.Decimal {
-				typ = merge.TypeNewDecimal
-			}
-			types = append(types, typ, 0)
-			data = mysql.AppendLenencBytes(data, []byte(a.Str))
-		}
-	}
-	return append(append(append(append(b, bitmap...), 1), types...), data...)
+	return p
 }

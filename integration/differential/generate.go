@@ -346,7 +346,8 @@ func (g *Generator) aggregate(t *tableDef) (string, string) {
 		x := c.name
 		return pick(g, "COUNT(*)", "COUNT("+x+")", "SUM("+x+")", "AVG("+x+")", "MIN("+x+")", "MAX("+x+")", "COUNT(DISTINCT "+x+")",
 			"SUM("+x+") + COUNT(*)", "SUM("+x+") / COUNT(*)", "IFNULL(SUM("+x+"), 0)", "COALESCE(MAX("+x+"), 0)", "MAX("+x+") - MIN("+x+")",
-			"COUNT(*) * 2", "SUM("+x+" * 2)", "SUM(CASE WHEN "+x+" > 1 THEN 1 ELSE 0 END)", "SUM(DISTINCT "+x+")", "BIT_XOR(id)"), ""
+			"COUNT(*) * 2", "SUM("+x+" * 2)", "SUM(CASE WHEN "+x+" > 1 THEN 1 ELSE 0 END)", "SUM(DISTINCT "+x+")", "AVG(DISTINCT "+x+")",
+			"COUNT(DISTINCT "+x+", "+t.columns[g.r.IntN(len(t.columns))].name+")", "BIT_XOR(id)"), ""
 	}
 	x := c.name
 	collation := ""

@@ -89,6 +89,29 @@ type Param struct {
 	Data []byte
 }
 
+// SetParams makes params the parameters of e, with their types.
+func (e *Execute) SetParams(params []Param) {
+	e.NewTypes, e.Nulls, e.Types, e.Values = len(params) > 0, nil, e.Types[:0], e.Values[:0]
+	if len(params) > 0 {
+		e.Nulls = make([]byte, (len(params)+7)/8)
+	}
+	for i, p := range params {
+		sign := byte(0)
+		if p.Unsigned {
+			sign = 0x80
+		}
+		e.Types = append(e.Types, byte(p.Type), sign)
+		if p.Data == nil {
+			e.Nulls[i/8] |= 1 << (i % 8)
+			continue
+		}
+		if FixedLen(p.Type) < 0 {
+			e.Values = AppendLenenc(e.Values, uint64(len(p.Data)))
+		}
+		e.Values = append(e.Values, p.Data...)
+	}
+}
+
 // Params appends the parameters of e to dst. types are those in force (two bytes
 // each, as Execute.Types has them); sent says which parameters came by
 // SEND_LONG_DATA and so have no value here, nil for none.

@@ -99,7 +99,7 @@ func (t *total) finish(f Func, col *Column, cl class) error {
 				t.n = -1
 			}
 		}
-	case Avg:
+	case Avg, AvgDistinct:
 		if !t.valid {
 			return nil
 		}

@@ -3,7 +3,7 @@ package merge
 import "fmt"
 
 var funcNames = [...]string{"COUNT by adding", "SUM by adding", "MIN of minima", "MAX of maxima", "AVG as SUM / COUNT",
-	"COUNT of distinct values", "SUM of distinct values", "BIT_AND", "BIT_OR", "BIT_XOR"}
+	"COUNT of distinct values", "SUM of distinct values", "AVG of distinct values", "BIT_AND", "BIT_OR", "BIT_XOR"}
 
 func describeKeys(keys []Key) string {
 	out := ""
@@ -44,7 +44,11 @@ func (s *Spec) Describe() []string {
 		add("rows one shard after the other")
 	}
 	for _, a := range s.Aggregates {
-		add("%s: %s", columnName(a.Column), funcNames[a.Func])
+		held := ""
+		if a.First > 0 {
+			held = ", values in memory"
+		}
+		add("%s: %s%s", columnName(a.Column), funcNames[a.Func], held)
 	}
 	for _, c := range s.Computed {
 		add("column %d: %v", c.Column+1, c.Expr)

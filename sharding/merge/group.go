@@ -16,7 +16,8 @@ type group struct {
 	spans  []span
 	keys   []cell // of the present row: own copies
 	totals []total
-	made   []cell // computed columns
+	values []values // of DISTINCT aggregates whose equal values do not meet; by aggregate
+	made   []cell   // computed columns
 	tmp    cell
 	look   cell
 }
@@ -25,6 +26,7 @@ func (g *group) init(m *Merger) {
 	g.m, g.empty = m, true
 	g.keys = make([]cell, len(m.keys))
 	g.totals = make([]total, len(m.aggregates))
+	g.values = make([]values, len(m.aggregates))
 	g.made = make([]cell, len(m.spec.Computed))
 }
 
@@ -58,7 +60,7 @@ func (m *Merger) collect() (bool, error) {
 				g.open = false
 				return g.finish()
 			}
-			if err := g.add(s, differs < len(m.keys)); err != nil {
+			if err := g.add(s, differs); err != nil {
 				return false, err
 			}
 		} else if err := g.begin(s); err != nil {
@@ -105,11 +107,11 @@ func (g *group) begin(s *stream) error {
 	for i := range g.totals {
 		g.totals[i].reset(g.m.classes[g.m.aggregates[i].Input])
 	}
-	return g.add(s, true)
+	return g.add(s, -1)
 }
 
-// add takes a row into the group. fresh says that it differs from the row before in a key, so that DISTINCT counts it.
-func (g *group) add(s *stream, fresh bool) error {
+// add takes a row into the group. differs is the first key in which it differs from the row before.
+func (g *group) add(s *stream, differs int) error {
 	m := g.m
 	if len(g.row) > m.opt.Budget {
 		return ErrBudget
@@ -118,33 +120,49 @@ func (g *group) add(s *stream, fresh bool) error {
 		g.keys[i].copy(&s.keys[i])
 	}
 	for i := range m.aggregates {
-		a, t := &m.aggregates[i], &g.totals[i]
-		if a.Func == CountDistinct {
-			if fresh && valid(s.keys[m.spec.Group:m.spec.Group+a.Keys]) {
-				t.increment(m.classes[a.Column])
+		a := &m.aggregates[i]
+		if a.First > 0 {
+			if err := g.keep(s, i); err != nil {
+				return err
 			}
 			continue
 		}
-		if a.Func == SumDistinct && !fresh {
+		if a.distinct() && differs >= m.spec.Group+a.Keys {
 			continue
 		}
-		if err := g.value(s, i); err != nil {
+		if err := g.count(s, i); err != nil {
 			return err
-		}
-		if err := t.add(a.Func, &g.tmp); err != nil {
-			return err
-		}
-		if a.Func == Avg {
-			if err := g.look.decode(&m.all[a.Count], m.classes[a.Count], m.opt.Format, s.row, s.spans[a.Count]); err != nil {
-				return err
-			}
-			n, err := cellNumber(&g.look)
-			if err != nil {
-				return err
-			}
-			t.count.add(&n.d)
 		}
 	}
+	return nil
+}
+
+// count adds a row's value to an aggregate.
+func (g *group) count(s *stream, i int) error {
+	m, a, t := g.m, &g.m.aggregates[i], &g.totals[i]
+	if a.Func == CountDistinct {
+		if valid(s.keys[m.spec.Group+a.First:][:a.Keys]) {
+			t.increment(m.classes[a.Column])
+		}
+		return nil
+	}
+	if err := g.value(s, i); err != nil {
+		return err
+	}
+	if err := t.add(a.Func, &g.tmp); err != nil {
+		return err
+	}
+	if a.Func != Avg && a.Func != AvgDistinct {
+		return nil
+	}
+	if err := g.look.decode(&m.all[a.Count], m.classes[a.Count], m.opt.Format, s.row, s.spans[a.Count]); err != nil {
+		return err
+	}
+	n, err := cellNumber(&g.look)
+	if err != nil {
+		return err
+	}
+	t.count.add(&n.d)
 	return nil
 }
 
@@ -171,6 +189,9 @@ func (g *group) value(s *stream, i int) error {
 // finish computes the group's final values; false means that HAVING drops it.
 func (g *group) finish() (bool, error) {
 	m := g.m
+	if err := g.release(); err != nil {
+		return false, err
+	}
 	for i := range m.aggregates {
 		a := &m.aggregates[i]
 		if err := g.totals[i].finish(a.Func, &m.all[a.Column], m.classes[a.Column]); err != nil {
@@ -257,7 +278,6 @@ func (m *Merger) prepareResort() ([]keyState, error) { return m.prepareKeys(m.sp
 type sorter struct {
 	m     *Merger
 	items []item
-	bytes int
 	at    int
 }
 
@@ -288,7 +308,7 @@ func (m *Merger) sortGroups() (*sorter, error) {
 		if keep >= 0 && len(s.items) > 2*keep+1024 {
 			s.sort()
 			for _, x := range s.items[keep:] {
-				s.bytes -= x.size()
+				m.held -= x.size()
 			}
 			s.items = s.items[:keep]
 		}
@@ -310,11 +330,8 @@ func (s *sorter) take(row []byte) error {
 			return err
 		}
 	}
-	if s.bytes += x.size(); s.bytes > s.m.opt.Budget {
-		return ErrBudget
-	}
 	s.items = append(s.items, x)
-	return nil
+	return s.m.hold(x.size())
 }
 
 // of reads a key of the finished group.

@@ -50,6 +50,7 @@ type Merger struct {
 	started    bool
 	heap       heap
 	at         int // without keys: the stream being read
+	held       int // bytes of rows and values that are kept, against the budget
 	skipped    uint64
 	sent       int64
 	finished   bool

@@ -108,6 +108,13 @@ func TestMerges(t *testing.T) {
 		{"distinct values are counted once, NULL never", Spec{Limit: -1, Strip: 1, Grouped: true, Keys: []Key{PlainKey(Derived, false)},
 			Aggregates: []Aggregate{{Func: CountDistinct, Column: 0, Input: 0, Keys: 1}}}, []Column{intColumn, intColumn},
 			[][][]string{{{"0", "NULL"}, {"1", "5"}, {"1", "7"}}, {{"1", "5"}, {"1", "6"}}}, "3"},
+		{"distinct values that do not meet are held", Spec{Limit: -1, Strip: 3, Grouped: true, Group: 1,
+			Keys: []Key{PlainKey(0, false), PlainKey(Derived, false), PlainKey(Derived+1, false)}, Aggregates: []Aggregate{
+				{Func: CountDistinct, Column: 1, Input: 1, Keys: 1}, {Func: SumDistinct, Column: 2, Input: 2, First: 1, Keys: 1},
+				{Func: AvgDistinct, Column: 3, Input: 2, Count: Derived + 2, First: 1, Keys: 1}}},
+			[]Column{intColumn, intColumn, intColumn, decColumn, intColumn, intColumn, intColumn},
+			[][][]string{{{"1", "1", "7", "7", "1", "7", "1"}, {"1", "1", "9", "9", "2", "9", "1"}, {"2", "0", "7", "7", "NULL", "7", "1"}},
+				{{"1", "1", "7", "7", "2", "7", "1"}, {"1", "1", "NULL", "NULL", "3", "NULL", "0"}}}, "1,3,16,8.0000 2,0,7,7.0000"},
 	} {
 		got, err := run(&c.spec, c.columns, Options{}, c.shards...)
 		if err != nil || got != c.want {
@@ -135,6 +142,14 @@ func TestMergeRefuses(t *testing.T) {
 	}
 	if _, err := run(group, []Column{intColumn}, Options{Budget: 10_000}, rows); !errors.Is(err, ErrBudget) {
 		t.Errorf("budget: %v", err)
+	}
+	held := &Spec{Limit: -1, Grouped: true, Keys: []Key{PlainKey(1, false), PlainKey(0, false)},
+		Aggregates: []Aggregate{{Func: CountDistinct, First: 1, Keys: 1}}}
+	for i := range rows {
+		rows[i] = append(rows[i], "0")
+	}
+	if _, err := run(held, []Column{intColumn, intColumn}, Options{Budget: 10_000}, rows); !errors.Is(err, ErrBudget) {
+		t.Errorf("budget of distinct values: %v", err)
 	}
 	other := []Source{&list{columns: []Column{intColumn}}, &list{columns: []Column{strColumn}}}
 	if _, err := New(sorted, other, Options{}); !errors.Is(err, ErrColumns) {

@@ -57,8 +57,9 @@ const (
 	Min
 	Max
 	Avg           // Input is a derived SUM, Count a derived COUNT
-	CountDistinct // rows that differ in the keys after the group's, none of them NULL
+	CountDistinct // values of the aggregate's own keys, none of them NULL
 	SumDistinct
+	AvgDistinct // Input is a derived SUM(DISTINCT), Count a derived COUNT(DISTINCT)
 	BitAnd
 	BitOr
 	BitXor
@@ -69,9 +70,11 @@ type Aggregate struct {
 	Func   Func
 	Column int // the column of the result it fills
 	Input  int // the column of the shards' rows it reads
-	Count  int // Avg only: the column of counts
+	Count  int // Avg and AvgDistinct only: the column of counts
 	Key    Key // Min and Max only: how values compare
-	Keys   int // CountDistinct: how many keys after the group's make the value
+	// First and Keys are, of a DISTINCT aggregate, the keys after the group's that make its value. The rows come sorted by
+	// the first of them, so that equal values meet; values by others are held until their group is whole.
+	First, Keys int
 }
 
 // Computed is a column of the result that is an expression over aggregates.

@@ -23,7 +23,7 @@ func (m *merging) grouping() *Refusal {
 			return r
 		}
 	}
-	if m.distinct != "" && m.sel.GroupBy == nil {
+	if len(m.distinct) > 0 && m.sel.GroupBy == nil {
 		for _, f := range m.sel.Fields.Fields {
 			if !aggregates(f.Expr) { // where no shard has a row, nobody says it
 				return unsupported("a constant beside aggregates of DISTINCT values over several shards", "leave it out")
@@ -172,30 +172,42 @@ func (m *merging) typedExtreme(arg ast.ExprNode, call string) merge.Key {
 	return k
 }
 
-// distinctAggregate makes the shards group by the argument too, so that equal values meet in the merge.
+// distinctArgs are the arguments of DISTINCT aggregates: their text, and which of distinctKeys they make.
+type distinctArgs struct {
+	text        string
+	first, keys int
+}
+
+// distinctAggregate makes the shards group by the arguments too. Equal values of the first arguments then meet in the
+// merge; those of others are held there.
 func (m *merging) distinctAggregate(x *ast.AggregateFuncExpr, agg *merge.Aggregate, args string) *Refusal {
-	if m.distinct != "" && m.distinct != args {
-		return unsupported("aggregates of different DISTINCT values in one query over several shards", "ask them one by one")
-	}
-	if m.distinct == "" {
-		m.distinct = args
-		inner, _ := parenthesised(m.text, m.mode, x.OriginTextPosition())
-		for i, r := range items(m.text, m.mode, inner, 0) {
-			text, refusal := m.copied(r)
-			if refusal != nil {
-				return refusal
-			}
-			m.distinctKeys = append(m.distinctKeys, m.typedKey(x.Args[i], text, -1))
-			m.groupTexts = append(m.groupTexts, text)
-		}
-	}
 	switch agg.Func {
 	case merge.Count:
-		agg.Func, agg.Keys = merge.CountDistinct, len(m.distinctKeys)
+		agg.Func = merge.CountDistinct
 	case merge.SumOf:
 		agg.Func = merge.SumDistinct
 	default:
-		return unsupported("AVG(DISTINCT) over several shards", "divide SUM(DISTINCT) by COUNT(DISTINCT)")
+		agg.Func, agg.Input, agg.Count = merge.AvgDistinct, m.derive("SUM(DISTINCT "+args+")"), m.derive("COUNT(DISTINCT "+args+")")
+	}
+	for _, d := range m.distinct {
+		if d.text == args {
+			agg.First, agg.Keys = d.first, d.keys
+			return nil
+		}
+	}
+	agg.First, agg.Keys = len(m.distinctKeys), len(x.Args)
+	m.distinct = append(m.distinct, distinctArgs{args, agg.First, agg.Keys})
+	inner, _ := parenthesised(m.text, m.mode, x.OriginTextPosition())
+	for i, r := range items(m.text, m.mode, inner, 0) {
+		text, refusal := m.copied(r)
+		if refusal != nil {
+			return refusal
+		}
+		if constantExpr(x.Args[i]) { // servers group by a number as by a position
+			return unsupported("an aggregate of a constant's DISTINCT values over several shards", "leave it out")
+		}
+		m.distinctKeys = append(m.distinctKeys, m.typedKey(x.Args[i], text, -1))
+		m.groupTexts = append(m.groupTexts, text)
 	}
 	return nil
 }
@@ -250,7 +262,7 @@ func direction(text string, desc bool) string {
 
 // shardOrder rewrites the clauses after WHERE for the shards.
 func (m *merging) shardOrder() {
-	if m.distinct != "" {
+	if len(m.distinct) > 0 {
 		extra := strings.Join(m.groupTexts[len(m.groupKeys):], ", ")
 		if m.sel.GroupBy == nil {
 			m.wide = append(m.wide, edit{start: m.c.group.end, end: m.c.group.end, text: " GROUP BY " + extra})

@@ -235,8 +235,8 @@ func (m *merging) typedKey(e ast.ExprNode, text string, column int) merge.Key {
 		k.Column = m.derive(text)
 	}
 	one := func(s string) string { return s }
-	if _, plain := e.(*ast.ColumnNameExpr); m.sel.GroupBy != nil && !plain {
-		// Under ONLY_FULL_GROUP_BY MariaDB does not see that a function of what is grouped by has one value in a group.
+	if _, plain := e.(*ast.ColumnNameExpr); (m.sel.GroupBy != nil || len(m.distinct) > 0) && !plain {
+		// Under ONLY_FULL_GROUP_BY servers do not see that a function of what is grouped by has one value in a group.
 		one = func(s string) string { return "MAX(" + s + ")" }
 	}
 	switch class {

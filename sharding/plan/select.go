@@ -169,18 +169,17 @@ type limitPlan struct {
 // their rows, and what is done with them.
 type merging struct {
 	*analysis
-	sel     *ast.SelectStmt
-	block   *block
-	text    string
-	c       clauses
-	fields  []region
-	wild    int // index of the first wildcard among the fields, or their number
-	derived []string
-	spec    *merge.Spec
-	removed []region
-	wide    []edit
-	// distinct are the texts of the arguments of DISTINCT aggregates, "" before the first.
-	distinct     string
+	sel          *ast.SelectStmt
+	block        *block
+	text         string
+	c            clauses
+	fields       []region
+	wild         int // index of the first wildcard among the fields, or their number
+	derived      []string
+	spec         *merge.Spec
+	removed      []region
+	wide         []edit
+	distinct     []distinctArgs
 	distinctKeys []merge.Key
 	groupTexts   []string
 	groupKeys    []merge.Key
@@ -423,7 +422,7 @@ func (m *merging) pushable() bool {
 			return false
 		}
 	}
-	return len(m.spec.Resort) == 0 && m.spec.Having == nil && m.distinct == "" && len(m.spec.Keys) > 0
+	return len(m.spec.Resort) == 0 && m.spec.Having == nil && len(m.distinct) == 0 && len(m.spec.Keys) > 0
 }
 
 func (m *merging) wideEdit(e edit) {
