@@ -111,8 +111,15 @@ func TestReadsAreBalanced(t *testing.T) {
 	})
 	t.Run("latency", func(t *testing.T) {
 		c := balanced(t, db, "balance: latency", "", "").session(t, "")
-		if by := served(t, c, 100, "SELECT @@server_id, IF(@@server_id = 2, SLEEP(0.01), 0) FROM spread.t"); by[3] < 60 {
-			t.Errorf("%v of 100, want most by the server that is quick", by)
+		// One look of two falls on the slow server twice, so a quarter is its share. A machine that stood still for a moment
+		// makes the quick one look slow, for a while.
+		if err := servers.Poll(deadline(t, 60*time.Second), func(context.Context) error {
+			if by := served(t, c, 100, "SELECT @@server_id, IF(@@server_id = 2, SLEEP(0.05), 0) FROM spread.t"); by[3] < 66 {
+				return fmt.Errorf("%v of 100, want most by the server that is quick", by)
+			}
+			return nil
+		}); err != nil {
+			t.Error(err)
 		}
 	})
 }
