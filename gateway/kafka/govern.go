@@ -348,6 +348,9 @@ func (s *session) gateProduce(h *kafka.RequestHeader, e kafka.Inflight, block *L
 	if err := kafka.ParseProduceHead(s.req.ahead()[n:], version, &head); err != nil || head.TransactionalID != nil {
 		return false, nil
 	}
+	if block.Virtual != nil {
+		e.Flags |= kafka.FlagNames
+	}
 	if acks != 0 {
 		s.push(e)
 	}

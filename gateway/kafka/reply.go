@@ -153,6 +153,8 @@ func (s *session) reply(e kafka.Inflight) (int64, error) {
 		return size, s.proof(n, size)
 	case e.Part != nil, e.Flags&kafka.FlagNames != 0 && !streams(e.Key, e.Version):
 		return size, s.governed(&e, n, size)
+	case e.Flags&kafka.FlagNames != 0 && e.Key == kafka.Produce:
+		return size, s.produced(&e, n, size)
 	case kafka.Rewritten(e.Key, e.Version), s.view.base != 0 && kafka.CarriesNodes(e.Key):
 		return size, s.rewrite(&e, n, size)
 	case kafka.Walked(e.Key, e.Version), s.view.base != 0 && e.Key == kafka.Fetch, (s.counted || len(s.door.block().Quotas) > 0) && (e.Key == kafka.Produce || e.Key == kafka.Fetch):
@@ -240,6 +242,19 @@ func (s *session) rewrite(e *kafka.Inflight, n int, size int64) error {
 // streams says whether a response holds no names, so that even where names matter it passes as it comes.
 func streams(key, version int16) bool {
 	return key == kafka.ApiVersions || key == kafka.ShareFetch || (key == kafka.Fetch || key == kafka.Produce) && version >= 13
+}
+
+// produced sends the answer to a Produce request that named topics by id: names can be in the texts of errors alone.
+func (s *session) produced(e *kafka.Inflight, n int, size int64) error {
+	frame, err := s.whole(size)
+	if err != nil {
+		return err
+	}
+	if s.door.block().Virtual.mentioned(frame[n:]) {
+		return s.governed(e, n, size)
+	}
+	s.charge(e, size)
+	return s.walk(e, n, size)
 }
 
 // governed sends a response whose names are mapped.

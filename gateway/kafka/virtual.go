@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"bytes"
 	"regexp"
 	"regexp/syntax"
 	"slices"
@@ -142,6 +143,22 @@ func (v *Virtual) message(text string) string {
 		}
 		return strings.TrimPrefix(word, v.Prefix)
 	})
+}
+
+// mentioned says whether a name as the cluster has it may be in there.
+func (v *Virtual) mentioned(body []byte) bool {
+	if v == nil {
+		return false
+	}
+	if bytes.Contains(body, []byte(v.Prefix)) {
+		return true
+	}
+	for _, real := range v.Aliases {
+		if bytes.Contains(body, []byte(real)) {
+			return true
+		}
+	}
+	return false
 }
 
 // atBegin is re without assertions of the text's begin, as it matches where the text begins.

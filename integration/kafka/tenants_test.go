@@ -87,6 +87,53 @@ var acls = []struct {
 	{kmsg.ACLResourceTypeTransactionalId, kmsg.ACLResourcePatternTypePrefixed, kmsg.ACLResourcePatternTypePrefixed, "copy", "a.copy"},
 }
 
+// exchange asks something in its highest version on a connection without a client's rules.
+func (r *raw) exchange(correlation int32, req kmsg.Request) kmsg.Response {
+	r.t.Helper()
+	req.SetVersion(req.MaxVersion())
+	r.send(wire.AppendRequest(nil, correlation, "raw", req))
+	resp := req.ResponseKind()
+	resp.SetVersion(req.GetVersion())
+	got, body := r.next()
+	if err := wire.DecodeResponse(resp, body[1:]); err != nil || got != correlation { // behind the header's tags
+		r.t.Fatalf("%T: response %d: %v", req, got, err)
+	}
+	return resp
+}
+
+// Streams groups: the coordinator learns of topics by the cluster's names, those that it makes and those that a pattern finds among them,
+// and what it tells has the client's.
+func TestStreamsGroupsOfTenantsAreApart(t *testing.T) {
+	leak.Check(t)
+	c := fake(t, kfake.NumBrokers(1), kfake.SeedTopics(1, "a.orders"))
+	p := tenant(t, c, "a.")
+	var asked kmsg.StreamsGroupHeartbeatRequest
+	c.ControlKey(wire.StreamsGroupHeartbeat, func(r kmsg.Request) (kmsg.Response, error, bool) {
+		asked = *r.(*kmsg.StreamsGroupHeartbeatRequest)
+		resp := r.ResponseKind().(*kmsg.StreamsGroupHeartbeatResponse)
+		resp.SetVersion(r.GetVersion())
+		resp.Status = []kmsg.StreamsGroupHeartbeatResponseStatus{{StatusCode: 1, StatusDetail: "Source topics a.orders, a.later are missing."}}
+		resp.PartitionsByUserEndpoint = []kmsg.StreamsGroupHeartbeatResponsePartitionsByUserEndpoint{{ActivePartitions: []kmsg.StreamsGroupHeartbeatResponsePartitionsByUserEndpointActivePartition{
+			{Topic: "a.orders", Partitions: []int32{0}}, {Topic: "b.orders", Partitions: []int32{0}}}}}
+		return resp, nil, true
+	})
+	beat := kmsg.NewPtrStreamsGroupHeartbeatRequest()
+	beat.Group, beat.MemberID = "app", "m"
+	beat.Topology = &kmsg.StreamsGroupHeartbeatRequestTopology{Subtopologies: []kmsg.StreamsGroupHeartbeatRequestTopologySubtopology{{SubtopologyID: "0", SourceTopics: []string{"orders"},
+		SourceTopicRegex: []string{"x|y"}, StateChangelogTopics: []kmsg.TopicInfo{{Topic: "app-store-changelog"}}}}}
+	resp := dial(t, p.addr).exchange(1, beat).(*kmsg.StreamsGroupHeartbeatResponse)
+	s := asked.Topology.Subtopologies[0]
+	if asked.Group != "a.app" || s.SourceTopics[0] != "a.orders" || s.SourceTopicRegex[0] != "^a\\.(?:x|y)" || s.StateChangelogTopics[0].Topic != "a.app-store-changelog" {
+		t.Errorf("the coordinator was asked of group %s, %+v", asked.Group, s)
+	}
+	if got := resp.Status[0].StatusDetail; got != "Source topics orders, later are missing." {
+		t.Errorf("the client reads %q", got)
+	}
+	if parts := resp.PartitionsByUserEndpoint[0].ActivePartitions; len(parts) != 1 || parts[0].Topic != "orders" {
+		t.Errorf("the client sees %+v", parts)
+	}
+}
+
 func creation(kind kmsg.ACLResourceType, pattern kmsg.ACLResourcePatternType, name string) kmsg.CreateACLsRequestCreation {
 	c := kmsg.NewCreateACLsRequestCreation()
 	c.ResourceType, c.ResourcePatternType, c.ResourceName = kind, pattern, name
@@ -241,6 +288,26 @@ func TestTenantsListsAndMessages(t *testing.T) {
 	}
 }
 
+// Where topics are named by id, bodies stream; names can be in the texts of errors all the same.
+func TestErrorsOfProduceHaveTheClientsNames(t *testing.T) {
+	leak.Check(t)
+	c := fake(t, kfake.NumBrokers(1), kfake.SeedTopics(1, "a.orders"))
+	p := tenant(t, c, "a.")
+	c.ControlKey(wire.Produce, func(r kmsg.Request) (kmsg.Response, error, bool) {
+		resp := wire.Refuse(r, kerr.MessageTooLarge.Code).(*kmsg.ProduceResponse)
+		resp.Topics[0].Partitions[0].ErrorMessage = kmsg.StringPtr("The record batch size in the append to a.orders-0 is 2000000 bytes")
+		return resp, nil, true
+	})
+	prod := kmsg.NewPtrProduceRequest()
+	prod.Acks, prod.TimeoutMillis = -1, 1000
+	prod.Topics = []kmsg.ProduceRequestTopic{{TopicID: c.TopicInfo("a.orders").TopicID, Partitions: []kmsg.ProduceRequestTopicPartition{{Records: []byte{}}}}}
+	resp := dial(t, p.addr).exchange(1, prod).(*kmsg.ProduceResponse)
+	part := resp.Topics[0].Partitions[0]
+	if part.ErrorCode != kerr.MessageTooLarge.Code || part.ErrorMessage == nil || *part.ErrorMessage != "The record batch size in the append to orders-0 is 2000000 bytes" {
+		t.Errorf("%+v", part)
+	}
+}
+
 // What is everybody's is not offered to tenants; who asks all the same is refused and goes on.
 func TestWhatIsEverybodysIsRefusedToTenants(t *testing.T) {
 	leak.Check(t)
@@ -248,16 +315,9 @@ func TestWhatIsEverybodysIsRefusedToTenants(t *testing.T) {
 	p := tenant(t, c, "a.")
 	r := dial(t, p.addr)
 	requests := []kmsg.Request{kmsg.NewPtrDescribeClientQuotasRequest(), kmsg.NewPtrAlterPartitionAssignmentsRequest(), kmsg.NewPtrListPartitionReassignmentsRequest(),
-		kmsg.NewPtrDescribeUserSCRAMCredentialsRequest(), kmsg.NewPtrStreamsGroupHeartbeatRequest(), kmsg.NewPtrUpdateFeaturesRequest(), kmsg.NewPtrDescribeLogDirsRequest()}
+		kmsg.NewPtrDescribeUserSCRAMCredentialsRequest(), kmsg.NewPtrElectLeadersRequest(), kmsg.NewPtrUpdateFeaturesRequest(), kmsg.NewPtrDescribeLogDirsRequest()}
 	for i, req := range requests {
-		req.SetVersion(req.MaxVersion())
-		r.send(wire.AppendRequest(nil, int32(i), "raw", req))
-		resp := req.ResponseKind()
-		resp.SetVersion(req.GetVersion())
-		correlation, body := r.next()
-		if err := wire.DecodeResponse(resp, body[1:]); err != nil || correlation != int32(i) { // behind the header's tags
-			t.Fatalf("%T: response %d: %v", req, correlation, err)
-		}
+		resp := r.exchange(int32(i), req)
 		if want := wire.Refuse(req, kerr.ClusterAuthorizationFailed.Code); string(resp.AppendTo(nil)) != string(want.AppendTo(nil)) {
 			t.Errorf("%T: %+v", req, resp)
 		}

@@ -60,9 +60,12 @@ const (
 	ShareGroupDescribe         int16 = 77
 	ShareFetch                 int16 = 78
 	ShareAcknowledge           int16 = 79
+	StreamsGroupHeartbeat      int16 = 88
+	StreamsGroupDescribe       int16 = 89
 	DescribeShareGroupOffsets  int16 = 90
 	AlterShareGroupOffsets     int16 = 91
 	DeleteShareGroupOffsets    int16 = 92
+	StreamsGroupTopology       int16 = 93
 )
 
 // noFlexible marks an API none of whose versions is flexible (KIP-482).

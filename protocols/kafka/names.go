@@ -156,7 +156,7 @@ func MapRequest(req kmsg.Request, n Names) (ok bool, err error) {
 			if err != nil {
 				return false, err
 			}
-			if mapShareRequest(req, m) || mapACLRequest(req, m) || mapClusterRequest(req, m) {
+			if mapShareRequest(req, m) || mapACLRequest(req, m) || mapStreamsRequest(req, m) || mapClusterRequest(req, m) {
 				break
 			}
 			return mapConfigRequest(req, m)
@@ -287,7 +287,8 @@ func HasNames(key int16) bool {
 		AddOffsetsToTxn, EndTxn, TxnOffsetCommit, DescribeConfigs, AlterConfigs, SASLAuthenticate, CreatePartitions, DeleteGroups,
 		IncrementalAlterConfigs, OffsetDelete, DescribeCluster, DescribeProducers, DescribeTransactions, ListTransactions,
 		ConsumerGroupHeartbeat, ConsumerGroupDescribe, 71, 72, DescribeTopicParts, DescribeACLs, CreateACLs, DeleteACLs, ListConfigResources,
-		ShareGroupHeartbeat, ShareGroupDescribe, ShareFetch, ShareAcknowledge, DescribeShareGroupOffsets, AlterShareGroupOffsets, DeleteShareGroupOffsets:
+		ShareGroupHeartbeat, ShareGroupDescribe, ShareFetch, ShareAcknowledge, DescribeShareGroupOffsets, AlterShareGroupOffsets, DeleteShareGroupOffsets,
+		StreamsGroupHeartbeat, StreamsGroupDescribe, StreamsGroupTopology:
 		return true
 	}
 	return false

@@ -143,7 +143,7 @@ func mapGroupResponse(resp kmsg.Response, m *mapper) error {
 			return m.group(&g.Group)
 		})
 	default:
-		if mapShareResponse(resp, m) || mapACLResponse(resp, m) {
+		if mapShareResponse(resp, m) || mapACLResponse(resp, m) || mapStreamsResponse(resp, m) {
 			return nil
 		}
 		return mapConfigResponse(resp, m)

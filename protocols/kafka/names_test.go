@@ -42,6 +42,9 @@ func (stripped) Message(s string) string                       { return strings.
 func names(v reflect.Value, field string, out *[]string) {
 	switch v.Kind() {
 	case reflect.Struct:
+		if name := v.Type().Name(); strings.HasSuffix(name, "TopicInfoConfig") || strings.HasSuffix(name, "ClientTag") {
+			return // whose keys name nothing
+		}
 		for i := range v.NumField() {
 			if f := v.Type().Field(i); f.IsExported() && f.Name != "UnknownTags" {
 				names(v.Field(i), f.Name, out)
@@ -64,7 +67,8 @@ func names(v reflect.Value, field string, out *[]string) {
 
 var nameFields = map[string]bool{"Topic": true, "TopicNames": true, "Group": true, "Groups": true, "TransactionID": true, "TransactionalID": true,
 	"TransactionalIDs": true, "CoordinatorKey": true, "CoordinatorKeys": true, "SubscribedTopicNames": true, "SubscribedTopics": true, "Key": true,
-	"SubscribedTopicRegex": true, "TransactionalIDPattern": true, "ResourceName": true, "GroupID": true, "GroupIDs": true, "ErrorMessage": true}
+	"SubscribedTopicRegex": true, "TransactionalIDPattern": true, "ResourceName": true, "GroupID": true, "GroupIDs": true, "ErrorMessage": true,
+	"SourceTopics": true, "SourceTopicRegex": true, "RepartitionSinkTopics": true, "SinkTopic": true, "StatusDetail": true}
 
 // brokersSpeak are versions that brokers alone speak, and ones whose ACLs have no patterns.
 func brokersSpeak(key, version int16) bool {
