@@ -38,11 +38,12 @@ race:
 	$(GO) test -race -timeout $(TEST_TIMEOUT) ./...
 	$(GO) test -timeout $(UNIT_TIMEOUT) -run 'Alloc|NoMemory' ./gateway/... ./protocols/... ./sharding/...
 
-# What only counts (allocations, memory, answers of a pure planner) runs without the detector, which would falsify or drown it.
+# What only counts (allocations, memory, pushes, answers of a pure planner) runs without the detector, which would falsify or drown it.
 # -count=1: the tests build the binary themselves, so their cached results know nothing of its sources.
 integration: servers
 	cd integration && $(GO) test -count=1 -timeout $(TEST_TIMEOUT) ./differential
 	cd integration && $(GO) test -count=1 -timeout $(TEST_TIMEOUT) -run 'AllocatesNothing|AreSmall' ./kafka
+	cd integration && $(GO) test -count=1 -timeout $(TEST_TIMEOUT) -run ThousandPushes ./xds
 	cd integration && $(GO) test -race -count=1 -timeout $(TEST_TIMEOUT) $$($(GO) list ./... | grep -v /differential)
 
 demo:
