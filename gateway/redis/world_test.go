@@ -315,10 +315,10 @@ func (l *upLink) execute(args []string, out []byte) []byte {
 	case "blpop":
 		l.blocked = true
 		return out
-	case "subscribe":
+	case "subscribe", "ssubscribe":
 		for i, ch := range args[1:] {
 			out = append(out, "*3\r\n"...)
-			out = redis.AppendBulk(redis.AppendBulk(out, "subscribe"), ch)
+			out = redis.AppendBulk(redis.AppendBulk(out, name), ch)
 			out = redis.AppendInt(out, int64(i+1))
 		}
 		return out
