@@ -162,7 +162,7 @@ func (b *backend) detach() {
 	b.unshare()
 	u := b.pool.node.upstream
 	p := b.pending.at(0)
-	if key := keyOf(b.text(p).bytes()); key != nil && p.flags&readOnly != 0 {
+	if key := u.meter.keyOf(b.text(p).bytes()); key != nil && p.flags&readOnly != 0 {
 		if u.largeKeys == nil || len(u.largeKeys) >= largeKeys {
 			u.largeKeys = map[string]int64{}
 		}

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"bytes"
+	"hash/maphash"
 	"math/bits"
 	"sort"
 	"time"
@@ -17,6 +18,9 @@ type meter struct {
 	slow     [slowKept]slowEntry
 	slowAt   int
 	turn     uint32
+
+	request redis.Request // for looking at a command's text
+	keys    []int
 }
 
 // tally is what is known of one command.
@@ -61,12 +65,12 @@ func (m *meter) answered(n *node, p *pending, clock int64, size int, failed bool
 		m.note(n, p, clock, took, text.bytes())
 	}
 	if size >= bigReply || int(p.end-p.from) >= bigReply {
-		if key := keyOf(text.bytes()); key != nil {
+		if key := m.keyOf(text.bytes()); key != nil {
 			m.big.add(key, uint64(max(size, int(p.end-p.from))), true)
 		}
 	}
 	if m.turn++; m.turn&sampleMask == 0 {
-		if key := keyOf(text.bytes()); key != nil {
+		if key := m.keyOf(text.bytes()); key != nil {
 			m.hot.add(key, 1, false)
 		}
 	}
@@ -76,11 +80,12 @@ func (m *meter) answered(n *node, p *pending, clock int64, size int, failed bool
 func bucketOf(took int64) int { return min(bits.Len64(uint64(took)/1000), len(tally{}.buckets)-1) }
 
 // keyOf returns the first key of a command's text.
-func keyOf(text []byte) []byte {
+func (m *meter) keyOf(text []byte) []byte {
 	if len(text) > 4096 {
 		text = text[:4096]
 	}
-	var r redis.Request
+	r := &m.request
+	r.Reset()
 	if n, err := r.Next(text); err != nil || n == 0 {
 		if args, _, _ := r.Begun(text); args < 2 {
 			return nil
@@ -97,7 +102,8 @@ func keyOf(text []byte) []byte {
 	if at := c.OneKey(); at > 0 && at < r.Len() {
 		return r.Arg(at)
 	}
-	keys, err := c.AppendKeys(nil, &r)
+	keys, err := c.AppendKeys(m.keys[:0], r)
+	m.keys = keys[:0]
 	if err != nil || len(keys) == 0 {
 		return nil
 	}
@@ -106,7 +112,7 @@ func keyOf(text []byte) []byte {
 
 func (m *meter) note(n *node, p *pending, clock, took int64, text []byte) {
 	e := slowEntry{Time: time.Unix(0, clock).UTC(), Took: time.Duration(took), Server: n.address, Command: commandName(p.command)}
-	if key := keyOf(text); key != nil {
+	if key := m.keyOf(text); key != nil {
 		e.Key = clipped(key, 128)
 	}
 	if s := p.session; s != nil {
@@ -138,12 +144,20 @@ var names = func() (n [redis.Count]string) {
 }()
 
 // sketch keeps the keys that weigh most, in bounded memory (Metwally et al., space saving): a newcomer takes the place and the weight
-// of the lightest, so that a count is at most that much too high.
+// of the lightest, so that a count is at most that much too high. Its memory is used again and again: a key is looked for by its hash, among
+// so few that a map of strings would cost more and allocate besides.
 type sketch struct {
-	index   map[string]int
-	entries []sketchEntry
+	seed    maphash.Seed
+	hashes  [sketchSize]uint64
+	entries []weighed
 }
 
+type weighed struct {
+	key           []byte
+	weight, error uint64
+}
+
+// sketchEntry is a key as it is shown.
 type sketchEntry struct {
 	Key    string `json:"key"`
 	Weight uint64 `json:"weight"`
@@ -157,52 +171,59 @@ const (
 
 // add gives a key weight; largest keeps the greatest instead of the sum.
 func (s *sketch) add(key []byte, weight uint64, largest bool) {
+	if s.entries == nil {
+		s.seed, s.entries = maphash.MakeSeed(), make([]weighed, 0, sketchSize)
+	}
 	key = key[:min(len(key), sketchKeyMax)]
-	if i, ok := s.index[string(key)]; ok {
-		if e := &s.entries[i]; largest {
-			e.Weight = max(e.Weight, weight)
-		} else {
-			e.Weight += weight
-		}
-		return
-	}
-	if s.index == nil {
-		s.index = make(map[string]int, sketchSize)
-	}
-	if len(s.entries) < sketchSize {
-		s.index[string(key)] = len(s.entries)
-		s.entries = append(s.entries, sketchEntry{Key: string(key), Weight: weight})
-		return
-	}
-	least := 0
+	hash := maphash.Bytes(s.seed, key)
 	for i := range s.entries {
-		if s.entries[i].Weight < s.entries[least].Weight {
-			least = i
+		e := &s.entries[i]
+		switch {
+		case s.hashes[i] != hash || !bytes.Equal(e.key, key):
+			continue
+		case largest:
+			e.weight = max(e.weight, weight)
+		default:
+			e.weight += weight
 		}
-	}
-	e := &s.entries[least]
-	if largest && weight <= e.Weight {
 		return
 	}
-	delete(s.index, e.Key)
-	s.index[string(key)] = least
-	if largest {
-		*e = sketchEntry{Key: string(bytes.Clone(key)), Weight: weight}
+	at := len(s.entries)
+	if at < sketchSize {
+		s.entries = append(s.entries, weighed{})
 	} else {
-		*e = sketchEntry{Key: string(bytes.Clone(key)), Weight: e.Weight + weight, Error: e.Weight}
+		at = s.lightest()
 	}
+	e := &s.entries[at]
+	switch {
+	case !largest:
+		e.error, e.weight = e.weight, e.weight+weight
+	case weight <= e.weight:
+		return
+	default:
+		e.weight = weight
+	}
+	s.hashes[at], e.key = hash, append(e.key[:0], key...)
+}
+
+func (s *sketch) lightest() (at int) {
+	for i := range s.entries {
+		if s.entries[i].weight < s.entries[at].weight {
+			at = i
+		}
+	}
+	return at
 }
 
 // top returns the heaviest keys first, their weights scaled.
 func (s *sketch) top(n int, scale uint64) []sketchEntry {
-	out := append([]sketchEntry(nil), s.entries...)
-	sort.Slice(out, func(a, b int) bool { return out[a].Weight > out[b].Weight })
-	out = out[:min(n, len(out))]
-	for i := range out {
-		out[i].Weight *= scale
-		out[i].Error *= scale
+	out := make([]sketchEntry, len(s.entries))
+	for i := range s.entries {
+		e := &s.entries[i]
+		out[i] = sketchEntry{Key: string(e.key), Weight: e.weight * scale, Error: e.error * scale}
 	}
-	return out
+	sort.Slice(out, func(a, b int) bool { return out[a].Weight > out[b].Weight })
+	return out[:min(n, len(out))]
 }
 
 // quantile is an upper bound of the q-th part of a command's durations.
