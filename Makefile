@@ -2,7 +2,7 @@
 # make test       install missing servers, then everything: race detector, real servers
 # make demo       stores, sidewire and clients in one process, with Go alone; ONCE=1 ends after the account
 # make bench      measure beside peers, write docs/bench.md; QUICK=1 for a short run, ONLY=expression for some loads
-# make conformance  suites of others: go-control-plane's in Envoy's place; Redis's, go-sql-driver's and Kafka clients' through sidewire; Redis clients in three languages
+# make conformance  suites of others: go-control-plane's in Envoy's place; Redis's, go-sql-driver's and Kafka clients' through sidewire; Redis clients in three languages beside Go
 # make fuzz       every fuzz target for FUZZTIME (10s) each; ONLY=expression for some
 # make servers    only the servers, peers and load generators that `make test` and `make bench` start
 

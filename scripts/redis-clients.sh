@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Drives sidewire with clients of other languages: redis-py, ioredis and node-redis (fetched, and thrown away) and redis-cli --cluster, before one
-# server, and before a Redis Cluster of three that is shown as a server and as a cluster of one node. CLIENTS=DIR keeps what was fetched.
+# Drives sidewire with clients of other languages: redis-py, ioredis, node-redis, Jedis and Lettuce (fetched, and thrown away) and redis-cli
+# --cluster, before one server, and before a Redis Cluster of three that is shown as a server and as a cluster of one node. CLIENTS=DIR keeps what was fetched.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
 pids=()
 finish() { for p in "${pids[@]}"; do kill "$p" 2>/dev/null || true; done; wait 2>/dev/null || true; rm -rf "$work"; }
 trap finish EXIT
-for tool in redis-server redis-cli python3 npm; do
+for tool in redis-server redis-cli python3 npm java mvn; do
 	command -v "$tool" >/dev/null || { echo "redis-clients: $tool is missing" >&2; exit 1; }
 done
 clients=${CLIENTS:-$work/clients}
@@ -16,8 +16,10 @@ if [ ! -d "$clients/node_modules" ]; then
 	python3 -m venv "$clients/venv"
 	"$clients/venv/bin/pip" -q install redis
 	(cd "$clients" && npm init -y >/dev/null && npm install --silent --no-audit --no-fund ioredis redis >/dev/null)
+	mvn -q -B -f "$here/scripts/clients/redis.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$clients/lib" >"$work/maven.log" 2>&1 ||
+		{ cat "$work/maven.log" >&2; exit 1; }
 fi
-cp "$here"/scripts/clients/battery.* "$clients"
+cp "$here"/scripts/clients/battery.* "$here/scripts/clients/RedisBattery.java" "$clients"
 (cd "$here" && go build -o "$work/sidewire" ./cmd/sidewire)
 port=$((20000 + RANDOM % 8000))
 for i in 0 1 2 3; do
@@ -45,6 +47,7 @@ for at in "standalone $((port + 4))" "standalone $((port + 5))" "cluster $((port
 	set -- $at
 	timeout 60 venv/bin/python battery.py "$1" 127.0.0.1 "$2"
 	timeout 60 node battery.mjs "$1" 127.0.0.1 "$2"
+	timeout 120 java -cp 'lib/*' RedisBattery.java "$1" 127.0.0.1 "$2" 2>"$work/java.log" || { cat "$work/java.log" >&2; exit 1; } # it warns of closing twice
 done
 redis-cli --cluster check "127.0.0.1:$((port + 6))" >"$work/check" || { cat "$work/check"; exit 1; }
 grep -q 'All 16384 slots covered' "$work/check" || { cat "$work/check"; exit 1; }
