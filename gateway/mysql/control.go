@@ -165,39 +165,6 @@ func (s *session) analyseOwn(sql string, e *effect) string {
 	return own
 }
 
-// ownNumber puts the session's number, which KILL takes, in the place of CONNECTION_ID(), which a server would answer
-// with the number of a connection that many sessions share. It returns an empty text when there is nothing to replace.
-func (s *session) ownNumber(sql string) string {
-	var out strings.Builder
-	l := scan.Lexer{Text: sql, Mode: s.mode}
-	from, item := 0, false // item: the token before begins a column of a SELECT
-	for t := l.Next(); t.Kind != scan.EOF && t.Kind != scan.Invalid; {
-		word := sql[t.Start:t.End]
-		if t.Kind != scan.Word || !scan.EqualFold(word, "connection_id") {
-			item = scan.EqualFold(word, "select") || item && word == ","
-			t = l.Next()
-			continue
-		}
-		open, shut := l.Next(), l.Next()
-		if open.Kind != scan.Op || shut.Kind != scan.Op || sql[open.Start] != '(' || sql[shut.Start] != ')' {
-			t = shut
-			continue
-		}
-		after := l.Next()
-		out.WriteString(sql[from:t.Start])
-		out.WriteString(strconv.FormatUint(uint64(s.id), 10))
-		if item && (after.Kind == scan.EOF || after.Kind == scan.Op && strings.ContainsRune(",;", rune(sql[after.Start]))) {
-			out.WriteString(" AS `" + sql[t.Start:shut.End] + "`") // the column keeps the name it would have
-		}
-		from, t = shut.End, after
-	}
-	if from == 0 {
-		return ""
-	}
-	out.WriteString(sql[from:])
-	return out.String()
-}
-
 // control opens a connection of sidewire's own, which no limit refuses and no session gets.
 func (u *upstream) control(ctx context.Context, e *cluster.Endpoint, as *Credentials) (*backend, error) {
 	user, password := u.block().login(as)

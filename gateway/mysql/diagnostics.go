@@ -122,6 +122,7 @@ func (s *session) showDiagnostics(list []diagnostic, seq byte) error {
 		return wire.AppendColumn(nil, &c)
 	}
 	w.begin([][]byte{column("Level", wire.TypeVarString, 28), column("Code", wire.TypeLong, 4), column("Message", wire.TypeVarString, 2048)})
+	s.warnings = 0 // of this answer
 	for _, x := range list {
 		row := wire.AppendLenencString(wire.AppendLenencString(nil, x.level), x.code)
 		if err := w.row(wire.AppendLenencString(row, x.message)); err != nil {
@@ -134,6 +135,7 @@ func (s *session) showDiagnostics(list []diagnostic, seq byte) error {
 func (s *session) count(name string, n int, seq byte) error {
 	w := &resultWriter{s: s, seq: seq + 1}
 	w.begin([][]byte{wire.AppendColumn(nil, &wire.Column{Name: []byte(name), Type: wire.TypeLongLong, Length: 21, Collation: wire.CollationBinary, Flags: wire.FlagUnsigned | wire.FlagBinary})})
+	s.warnings = 0
 	if err := w.row(wire.AppendLenencString(nil, strconv.Itoa(n))); err != nil {
 		return err
 	}

@@ -31,6 +31,7 @@ const (
 	codeKillDenied             = 1095
 	codePacketTooLarge         = 1153
 	codeNotSupported           = 1235
+	codeTransactionOpen        = 1568
 	codeUnknownStatement       = 1243
 	codeTooManyUserConnections = 1203
 	codeNoDatabase             = 1046
@@ -60,6 +61,7 @@ const (
 	stateCommunication          = "08S01"
 	stateRejected               = "08004"
 	stateSyntax                 = "42000"
+	stateTransactionOpen        = "25001"
 	stateAccess                 = "28000"
 	stateInterrupted            = "70100"
 	stateCompletion             = "40003"

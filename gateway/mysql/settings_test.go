@@ -168,13 +168,17 @@ func TestPositions(t *testing.T) {
 func TestOwnNumber(t *testing.T) {
 	s := &session{id: 7}
 	for sql, want := range map[string]string{
-		"SELECT CONNECTION_ID()":                         "SELECT 7 AS `CONNECTION_ID()`",
-		"select 1, connection_id ( ), 2":                 "select 1, 7, 2",
-		"SELECT CONNECTION_ID(), connection_id() FROM t": "SELECT 7 AS `CONNECTION_ID()`, 7 FROM t",
-		"SELECT 'CONNECTION_ID()'":                       "",
-		"KILL connection_id":                             "",
-		"SELECT CONNECTION_ID() AS x;":                   "SELECT 7 AS x;",
-		"SELECT * FROM p WHERE id = CONNECTION_ID()":     "SELECT * FROM p WHERE id = 7",
+		"SELECT CONNECTION_ID()":                                                              "SELECT 7 AS `CONNECTION_ID()`",
+		"select 1, connection_id ( ), 2":                                                      "select 1, 7 AS `connection_id ( )`, 2",
+		"SELECT CONNECTION_ID(), connection_id() FROM t":                                      "SELECT 7 AS `CONNECTION_ID()`, 7 AS `connection_id()` FROM t",
+		"SELECT 1 > CONNECTION_ID() yes, -CONNECTION_ID() FROM t":                             "SELECT 1 > 7 yes, -7 AS `-CONNECTION_ID()` FROM t",
+		"SELECT f(1, CONNECTION_ID()), CONNECTION_ID() IS NULL LIMIT 1":                       "SELECT f(1, 7) AS `f(1, CONNECTION_ID())`, 7 IS NULL AS `CONNECTION_ID() IS NULL` LIMIT 1",
+		"SELECT (SELECT `a`, CONNECTION_ID() + `b` c), 1 FROM (SELECT CONNECTION_ID() > 0) x": "SELECT (SELECT `a`, 7 + `b` c) AS `(SELECT ``a``, CONNECTION_ID() + ``b`` c)`, 1 FROM (SELECT 7 > 0 AS `CONNECTION_ID() > 0`) x",
+		"INSERT INTO t (a, b) VALUES (CONNECTION_ID(), 1)":                                    "INSERT INTO t (a, b) VALUES (7, 1)",
+		"SELECT 'CONNECTION_ID()'":                                                            "",
+		"KILL connection_id":                                                                  "",
+		"SELECT CONNECTION_ID() AS x;":                                                        "SELECT 7 AS x;",
+		"SELECT * FROM p WHERE id = CONNECTION_ID()":                                          "SELECT * FROM p WHERE id = 7",
 	} {
 		if got := s.ownNumber(sql); got != want {
 			t.Errorf("%s: %q, want %q", sql, got, want)

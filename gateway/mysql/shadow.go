@@ -115,7 +115,7 @@ func (d *shadow) refresh() {
 	p := &plan.Planner{Rules: db.Rules}
 	ctx, cancel := context.WithTimeout(d.host.life, learnTimeout)
 	defer cancel()
-	tables, err := d.host.structure(ctx, database.Source{Cluster: t.block.Cluster, Database: block.replaces()})
+	tables, _, err := d.host.structure(ctx, database.Source{Cluster: t.block.Cluster, Database: block.replaces()})
 	if err != nil {
 		d.host.host.Log().Warn("learning the structure of tables", "database", block.replaces(), "error", err)
 	} else {

@@ -105,9 +105,16 @@ func (s *session) planMode() scan.Mode {
 
 // perform runs a bound statement. Errors of servers come back in the client's names.
 func (s *session) perform(j *job, st *plan.Statement) error {
+	next := s.nextTx
 	err := s.spread(j, st)
 	var answered *wire.Error
-	if errors.As(err, &answered) {
+	if errors.As(err, &answered); answered == nil && s.failed {
+		answered = s.answer.err
+	}
+	if answered != nil && answered.Code == codeReadOnlyTransaction && !s.inTransaction() {
+		s.nextTx = next // no transaction began
+	}
+	if err != nil && answered != nil {
 		return j.v.names.fault(answered)
 	}
 	return err
@@ -123,9 +130,13 @@ func (s *session) spread(j *job, st *plan.Statement) error {
 	if l := x.Local; l != nil {
 		return s.local(l, j)
 	}
+	if err := s.even(j.v); err != nil {
+		return err
+	}
 	if x.WriteOnly {
 		j.needs.role = cluster.Primary
 	}
+	defer s.onlyOnce()()
 	if len(x.Routes) == 0 {
 		return fault(codeNotSupported, stateSyntax, "sidewire: the plan names no shard")
 	}
@@ -338,6 +349,8 @@ func (s *session) broke(h *hold, err error, j *job, sent bool) error {
 func (s *session) shardedSet(v *virtual, sql string, e *effect, seq byte) error {
 	set := e.set
 	switch {
+	case set.next && s.inTransaction():
+		return fault(codeTransactionOpen, stateTransactionOpen, "Transaction characteristics can't be changed while a transaction is in progress")
 	case set.next:
 		s.nextTx = append(s.nextTx, string([]byte(sql)))
 		return s.ok(seq+1, wire.OK{})
@@ -385,7 +398,7 @@ func (s *session) writeAll(j *job, st *plan.Statement) error {
 		case s.inTransaction():
 			mark = true
 		case s.status.Has(wire.StatusAutocommit):
-			own, s.tx = true, transaction{open: true, begin: "BEGIN"}
+			own, s.tx = true, transaction{open: true, begin: "BEGIN", next: s.nextTx}
 		default: // the client ends what begins here
 			mark, s.tx = true, transaction{open: true, begin: "BEGIN"}
 		}

@@ -19,6 +19,7 @@ type hold struct {
 	wrote   bool         // rows changed in that transaction
 	source  *shardSource // whose rows are being read from it
 	stopped bool         // its clock stands at a statement's instant
+	once    bool         // SET TRANSACTION went there for one statement alone
 }
 
 // transaction is a session's transaction over the shards of a virtual database. It is begun on a shard when the first
@@ -78,7 +79,27 @@ func (s *session) join(v *virtual, target int, n needs) (*hold, error) {
 			return h, err
 		}
 	}
+	if !s.inTransaction() && !h.once {
+		for _, sql := range s.nextTx {
+			h.once = true
+			if _, err := h.b.query(sql); err != nil {
+				return h, err
+			}
+		}
+	}
 	return h, nil
+}
+
+// onlyOnce makes SET TRANSACTION count for the statement that begins: with autocommit for it alone, else for the transaction
+// that it opens. What it returns is to be called when the statement has ended.
+func (s *session) onlyOnce() (done func()) {
+	if len(s.nextTx) == 0 || s.inTransaction() {
+		return func() {}
+	}
+	if !s.status.Has(wire.StatusAutocommit) {
+		s.tx, s.nextTx = transaction{open: true, begin: "BEGIN", next: s.nextTx}, nil
+	}
+	return func() { s.nextTx = nil }
 }
 
 type lastUse struct {
@@ -155,6 +176,11 @@ func (s *session) finish() {
 }
 
 func (s *session) giveHold(h *hold) {
+	if h.once && !h.b.broken {
+		if _, err := h.b.query("ROLLBACK"); err != nil { // a statement that opened no transaction left it for the next one
+			h.b.broken = true
+		}
+	}
 	if h.b.cancelled {
 		h.b.broken = true
 	}
@@ -248,11 +274,13 @@ func (s *session) transactionStatement(sql string, e *effect, seq byte) error {
 	case e.verb == scan.Commit && len(words) == 1 || e.verb == scan.Commit && len(words) == 2 && words[1] == "work":
 		err := s.endTransaction("COMMIT", true)
 		s.finish()
+		s.nextTx = nil
 		if err != nil {
 			return err
 		}
 	case e.verb == scan.Rollback && len(words) == 1 || e.verb == scan.Rollback && len(words) == 2 && words[1] == "work":
 		s.endTransaction("ROLLBACK", false)
+		s.nextTx = nil
 	case e.verb == scan.Savepoint && len(words) == 2:
 		return s.savepointStatement(sql, words[1], seq)
 	case e.verb == scan.Rollback, e.verb == scan.Release:

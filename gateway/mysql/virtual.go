@@ -3,6 +3,7 @@ package mysql
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -37,6 +38,7 @@ type virtual struct {
 	planner atomic.Pointer[plan.Planner]
 	known   atomic.Bool // the planner knows the tables' structure
 	tried   atomic.Bool // it was asked for since the last change
+	uneven  atomic.Pointer[uneven]
 
 	mu    sync.Mutex // guards what follows
 	asked time.Time  // when the structure was asked for last
@@ -141,25 +143,33 @@ func (v *virtual) lacks(st *plan.Statement) {
 
 func (v *virtual) learn(ctx context.Context) (*schema.Schema, error) {
 	physical := map[string]schema.Physical{}
+	var first habits
+	var u *uneven
 	for i, t := range v.db.Rules.Targets {
-		p, err := v.host.structure(ctx, v.place(i))
+		p, h, err := v.host.structure(ctx, v.place(i))
 		if err != nil {
 			return nil, err
 		}
 		physical[t.Name] = p
+		if i == 0 {
+			first = h
+		} else if u == nil {
+			u = first.differ(h, v.db.Rules.Targets[0].Name, t.Name)
+		}
 	}
+	v.uneven.Store(u)
 	return schema.Join(v.db.Rules, physical), nil
 }
 
-// structure asks a server for the structure of a physical database.
-func (m *handler) structure(ctx context.Context, at database.Source) (schema.Physical, error) {
+// structure asks a server for the structure of a physical database, and for its habits.
+func (m *handler) structure(ctx context.Context, at database.Source) (schema.Physical, habits, error) {
 	u, _ := m.host.Upstream(at.Cluster).(*upstream)
 	if u == nil {
-		return nil, cluster.ErrClosed
+		return nil, nil, cluster.ErrClosed
 	}
 	b, err := u.lease(ctx, &want{role: cluster.Primary, class: class{collation: wire.CollationUTF8MB4}, settings: noSettings}, 0)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { b.pool.give(b, u.host.Now()) }()
 	stop := context.AfterFunc(ctx, b.conn.Interrupt)
@@ -171,11 +181,16 @@ func (m *handler) structure(ctx context.Context, at database.Source) (schema.Phy
 	q := schema.Queries(at.Database)
 	columns, err := b.query(q[0])
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	keys, err := b.query(q[1])
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return schema.Learn(columns, keys)
+	h, err := b.query("SELECT " + habitExprs)
+	if err != nil || len(h) != 1 || len(h[0]) != len(habitNames) {
+		return nil, nil, errors.Join(err, wire.ErrMalformed)
+	}
+	p, err := schema.Learn(columns, keys)
+	return p, h[0], err
 }

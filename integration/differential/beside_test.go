@@ -22,7 +22,7 @@ import (
 // alike, fails alike or is refused, and never answered otherwise. A file's first case is the rule file, whose %s stand for
 // the server's address; a case is a statement, a line of four dashes, what came of it, an empty line. A line before the
 // statement such as "execute long:5 string:x NULL" has it prepared, and executed with these parameters. REWRITE=1 notes
-// what came of each.
+// what came of each; BESIDE=mysql asks MySQL, to look for wrong answers: what it fails at is its own.
 func TestBeside(t *testing.T) {
 	files, err := filepath.Glob("testdata/beside*.txt")
 	if err != nil || len(files) == 0 {
@@ -79,7 +79,7 @@ type pair struct{ whole, shards *client }
 
 func openPair(t *testing.T, rules string) *pair {
 	db := servers.MariaDB(t)
-	if os.Getenv("HUNT") == "mysql" {
+	if os.Getenv("BESIDE") == "mysql" {
 		db = servers.MySQL(t)
 	}
 	srv := Server{Addr: db.Addr, User: db.Admin, Password: db.AdminKey}

@@ -52,6 +52,21 @@ func lines(answer string) string {
 	return strings.Join(l, "\n")
 }
 
+// shop starts a sidewire that serves orderRules.
+func shop(t *testing.T, rules string, maria, other *servers.MySQLServer) (*servers.Sidewire, string) {
+	addr := "127.0.0.1:" + strconv.Itoa(servers.Port(t))
+	side := servers.StartSidewire(t, fmt.Sprintf(`
+listeners:
+  - {name: sql, address: %q, mysql: {users: [{name: app, password: local}], databases: [shop]}}
+databases:
+  - {name: shop, file: %q}
+clusters:
+  - {name: maria, mysql: {user: %s, password: %s, pool: {max: 4}}, endpoints: [%q]}
+  - {name: other, mysql: {user: %s, password: %s, pool: {max: 4}}, endpoints: [%q]}
+`, addr, rules, maria.User, maria.Password, maria.Addr, other.User, other.Password, other.Addr))
+	return side, addr
+}
+
 // A virtual database over a MariaDB and a MySQL answers as one database does, in text and prepared, inside transactions
 // and outside.
 func TestShardedAnswersAsOne(t *testing.T) {
@@ -67,16 +82,7 @@ func TestShardedAnswersAsOne(t *testing.T) {
 	if err := os.WriteFile(rules, []byte(orderRules), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	addr := "127.0.0.1:" + strconv.Itoa(servers.Port(t))
-	side := servers.StartSidewire(t, fmt.Sprintf(`
-listeners:
-  - {name: sql, address: %q, mysql: {users: [{name: app, password: local}], databases: [shop]}}
-databases:
-  - {name: shop, file: %q}
-clusters:
-  - {name: maria, mysql: {user: %s, password: %s, pool: {max: 4}}, endpoints: [%q]}
-  - {name: other, mysql: {user: %s, password: %s, pool: {max: 4}}, endpoints: [%q]}
-`, addr, rules, maria.User, maria.Password, maria.Addr, other.User, other.Password, other.Addr))
+	side, addr := shop(t, rules, maria, other)
 	through, whole := session(t, "app:local@tcp("+addr+")/shop"), session(t, maria.DSN("shop_whole"))
 	ctx := deadline(t, 90*time.Second)
 	both := func(statement string, args ...any) {
@@ -151,5 +157,26 @@ clusters:
 	}
 	if t.Failed() {
 		t.Logf("sidewire's log:\n%s", side.LogTail())
+	}
+	unevenZones(t, rules, maria, other)
+}
+
+// unevenZones: servers that take the same time for different instants cannot answer as one, but for a session that says
+// which zone is its own.
+func unevenZones(t *testing.T, rules string, maria, other *servers.MySQLServer) {
+	root := session(t, maria.AdminDSN(""))
+	before := strings.TrimPrefix(show(deadline(t, 20*time.Second), root, "SELECT @@GLOBAL.time_zone AS z"), "z\n")
+	mustExec(t, root, "SET GLOBAL time_zone = '+07:45'")
+	defer mustExec(t, root, "SET GLOBAL time_zone = '"+before+"'")
+	_, addr := shop(t, rules, maria, other)
+	c := session(t, "app:local@tcp("+addr+")/shop")
+	for _, statement := range []string{"SELECT COUNT(*) FROM t_note", "SELECT NOW(), v FROM t_note WHERE user_id = 3"} {
+		if got := show(deadline(t, 20*time.Second), c, statement); !strings.Contains(got, "begin with different time_zone") {
+			t.Errorf("%s over servers of different zones: %q", statement, got)
+		}
+	}
+	mustExec(t, c, "SET time_zone = '+00:00'")
+	if got := show(deadline(t, 20*time.Second), c, "SELECT COUNT(*) AS n FROM t_note"); got != "n\n1" {
+		t.Errorf("in a zone of the session's own: %q", got)
 	}
 }

@@ -97,6 +97,17 @@ func constantExpr(e ast.ExprNode) bool {
 	return !v.found
 }
 
+func literalExpr(e ast.ExprNode) bool {
+	for {
+		p, ok := e.(*ast.ParenthesesExpr)
+		if !ok {
+			_, literal := e.(ast.ValueExpr)
+			return literal
+		}
+		e = p.Expr
+	}
+}
+
 type columnVisitor struct{ found bool }
 
 func (v *columnVisitor) Enter(n ast.Node) (ast.Node, bool) {
@@ -203,7 +214,7 @@ func (m *merging) distinctAggregate(x *ast.AggregateFuncExpr, agg *merge.Aggrega
 		if refusal != nil {
 			return refusal
 		}
-		if constantExpr(x.Args[i]) { // servers group by a number as by a position
+		if literalExpr(x.Args[i]) { // servers group by a number as by a position
 			return unsupported("an aggregate of a constant's DISTINCT values over several shards", "leave it out")
 		}
 		m.distinctKeys = append(m.distinctKeys, m.typedKey(x.Args[i], text, -1))
