@@ -30,6 +30,9 @@ const (
 // retryApply is how soon what could not be applied (a port in use) is tried again, without anything new from the server.
 const retryApply = 2 * time.Second
 
+// settleWithin is how long responses that come without a pause may be gathered into one build.
+const settleWithin = 100 * time.Millisecond
+
 // Target is what the client feeds.
 type Target interface {
 	Language() config.Language
@@ -79,14 +82,15 @@ type Client struct {
 	latency   *telemetry.Histogram
 
 	// Owned by Run.
-	server   string // that is connected
-	lastErr  string
-	builds   *build
-	received time.Time // of the oldest response that is not active yet
-	patience time.Time // when to go on without what has not come
-	retry    bool
-	files    files
-	ends     sync.WaitGroup // of goroutines that Run began
+	server    string // that is connected
+	lastErr   string
+	builds    *build
+	received  time.Time // of the oldest response that is not active yet
+	unsettled time.Time // when what the next build takes in began to come; zero: nothing has
+	patience  time.Time // when to go on without what has not come
+	retry     bool
+	files     files
+	ends      sync.WaitGroup // of goroutines that Run began
 }
 
 // New makes a client.
@@ -254,7 +258,7 @@ func (c *Client) follow(ctx context.Context, server Server) (worked bool, err er
 	}()
 	for {
 		requests.add(c.engine.Flush(c.options.Now()))
-		if len(events) == 0 { // everything that is here goes into one build
+		if c.due(len(events)) { // everything that is here goes into one build
 			c.settle()
 		}
 		timer := c.timer()
@@ -378,6 +382,19 @@ func (c *Client) refile() {
 func (c *Client) rebase(m *config.Model) {
 	c.options.Base = m
 	c.apply()
+}
+
+// due tells whether what has come becomes active now, or after the responses that wait.
+func (c *Client) due(waiting int) bool {
+	now := c.options.Now()
+	if c.store.dirty && c.unsettled.IsZero() {
+		c.unsettled = now
+	}
+	if waiting > 0 && (c.unsettled.IsZero() || now.Sub(c.unsettled) < settleWithin) {
+		return false
+	}
+	c.unsettled = time.Time{}
+	return true
 }
 
 // settle makes what changed active.

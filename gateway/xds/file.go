@@ -17,8 +17,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// filesQuiet is how long files must be quiet before they are read.
-const filesQuiet = 50 * time.Millisecond
+// filesQuiet is how long files must be quiet before they are read, filesLate how long that can be put off.
+const filesQuiet, filesLate = 50 * time.Millisecond, time.Second
 
 // FileSource is a file that holds a DiscoveryResponse: every resource of its type that there is to have from it.
 type FileSource struct {
@@ -138,17 +138,19 @@ func (c *Client) watchFiles(ctx context.Context) {
 	}
 	c.ends.Go(func() {
 		defer w.Close()
-		quiet := time.NewTimer(filesQuiet) // once at the start: a file may have changed before it was watched
-		defer quiet.Stop()
+		burst := NewSettling(filesQuiet, filesLate)
+		defer burst.Stop()
+		burst.Touch(time.Now()) // a file may have changed before it was watched
 		for {
 			select {
 			case <-ctx.Done():
 				return
 			case <-w.Events:
-				quiet.Reset(filesQuiet)
+				burst.Touch(time.Now())
 			case err := <-w.Errors:
 				c.options.Log.Warn("watching files of resources", "error", err)
-			case <-quiet.C:
+			case <-burst.Over():
+				burst.Ended()
 				select {
 				case c.files.dirty <- struct{}{}:
 				default:

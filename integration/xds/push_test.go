@@ -468,7 +468,7 @@ func TestThousandPushesUnderLoad(t *testing.T) {
 			leak.Check(t)
 			pushes := 500 // of each protocol: a thousand in all
 			if testing.Short() || raceDetector {
-				pushes = 50
+				pushes = 20
 			}
 			p, w := startPlane(t), startWorld(t)
 			w.push(t, p, 0, false)

@@ -165,7 +165,8 @@ func (e *etcd) follow(ctx context.Context, load func(context.Context) error) (be
 		cancel()
 		<-ended
 	}()
-	burst := newSettling()
+	burst := xds.NewSettling(quiet, longest)
+	defer burst.Stop()
 	late := time.NewTimer(answering)
 	defer late.Stop()
 	for {
@@ -186,10 +187,10 @@ func (e *etcd) follow(ctx context.Context, load func(context.Context) error) (be
 			}
 			begun = true
 			if len(r.Events) > 0 {
-				burst.touch()
+				burst.Touch(time.Now())
 			}
-		case <-burst.over():
-			burst.ended()
+		case <-burst.Over():
+			burst.Ended()
 			if err := load(ctx); err != nil {
 				return begun, err
 			}

@@ -7,10 +7,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/fsnotify/fsnotify"
 
 	"github.com/sidewire/sidewire/gateway/config"
+	"github.com/sidewire/sidewire/gateway/xds"
 )
 
 // folder is a folder of the file system.
@@ -68,18 +70,19 @@ func (f folder) watch(ctx context.Context, load func(context.Context) error) err
 	if err := f.follow(w); err != nil {
 		return err
 	}
-	burst := newSettling()
-	burst.touch() // something may have changed since it was first read
+	burst := xds.NewSettling(quiet, longest)
+	defer burst.Stop()
+	burst.Touch(time.Now()) // something may have changed since it was first read
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-w.Events:
-			burst.touch()
+			burst.Touch(time.Now())
 		case err := <-w.Errors:
 			f.log.Warn("watching folder", "error", err)
-		case <-burst.over():
-			burst.ended()
+		case <-burst.Over():
+			burst.Ended()
 			if err := load(ctx); err != nil {
 				return err
 			}

@@ -32,29 +32,3 @@ type content interface {
 	// read reads a file by its path; one that is not there is an fs.ErrNotExist.
 	read(path string) ([]byte, error)
 }
-
-// settling tells when a burst of changes is over.
-type settling struct {
-	timer *time.Timer
-	since time.Time // when the burst began; zero: there is none
-}
-
-func newSettling() *settling {
-	s := &settling{timer: time.NewTimer(quiet)}
-	s.timer.Stop()
-	return s
-}
-
-// touch notes a change.
-func (s *settling) touch() {
-	now := time.Now()
-	if s.since.IsZero() {
-		s.since = now
-	}
-	s.timer.Reset(min(quiet, s.since.Add(longest).Sub(now)))
-}
-
-// over receives when there were changes and they are over; ended is then called.
-func (s *settling) over() <-chan time.Time { return s.timer.C }
-
-func (s *settling) ended() { s.since = time.Time{} }
