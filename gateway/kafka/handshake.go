@@ -65,7 +65,7 @@ func (s *session) knowClient(ctx context.Context) error {
 	s.req.stall = 0 // the deadline above rules
 	for first := true; s.sasl.user == nil; first = false {
 		if err := s.req.fill(4); err != nil {
-			return quietAuth(err)
+			return s.quietAuth(err)
 		}
 		var h kafka.RequestHeader
 		if err := s.head(first, &h); err != nil {
@@ -76,7 +76,7 @@ func (s *session) knowClient(ctx context.Context) error {
 		}
 		size := int(h.Size) + 4
 		if err := s.req.fill(size); err != nil {
-			return quietAuth(err)
+			return s.quietAuth(err)
 		}
 		frame := s.req.ahead()[:size]
 		api, ok := kafka.Lookup(h.Key)
@@ -107,8 +107,11 @@ func (s *session) knowClient(ctx context.Context) error {
 	return nil
 }
 
-func quietAuth(err error) error {
+func (s *session) quietAuth(err error) error {
 	if stalled(err) == errStalled {
+		if s.handler.draining.Load() {
+			return errDrain
+		}
 		return fmt.Errorf("client did not authenticate within %v", authTime)
 	}
 	return err

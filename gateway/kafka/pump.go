@@ -57,20 +57,20 @@ func (p *pump) fill(n int) error {
 	if p.end-p.at >= n {
 		return nil
 	}
-	partial := p.end > p.at
-	if partial && p.stall > 0 {
-		p.src.SetReadDeadline(time.Now().Add(p.stall))
-		defer p.src.SetReadDeadline(time.Time{})
-	}
-	for p.end-p.at < n {
+	for begun := false; p.end-p.at < n; {
 		if err := p.flush(); err != nil {
 			return err
+		}
+		if !begun && p.end > p.at && p.stall > 0 { // between frames a peer may take its time
+			begun = true
+			p.src.SetReadDeadline(time.Now().Add(p.patience(int64(n))))
+			defer p.src.SetReadDeadline(time.Time{})
 		}
 		if err := p.read(n); err != nil {
 			if err == io.EOF && p.end > p.at {
 				return io.ErrUnexpectedEOF
 			}
-			if partial {
+			if begun {
 				return stalled(err)
 			}
 			return err
@@ -186,8 +186,7 @@ func (p *pump) pass(n int64) error {
 	}
 	p.release()
 	if p.stall > 0 {
-		// A slow body has the stall time and more for its size, so that a fair link is never cut and a trickle is.
-		p.src.SetReadDeadline(time.Now().Add(p.stall + time.Duration(n>>10)*slowest))
+		p.src.SetReadDeadline(time.Now().Add(p.patience(n)))
 		defer p.src.SetReadDeadline(time.Time{})
 	}
 	if n >= spliceFrom && socket.CanSplice(p.dst, p.src) {
@@ -216,6 +215,9 @@ func (p *pump) pass(n int64) error {
 	}
 	return nil
 }
+
+// patience is the stall time and more for what is large, so that a fair link is never cut and a trickle is.
+func (p *pump) patience(n int64) time.Duration { return p.stall + time.Duration(n>>10)*slowest }
 
 // slowest is the time a kilobyte may take: 32 kB a second.
 const slowest = time.Second / 32

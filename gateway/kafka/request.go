@@ -253,23 +253,30 @@ func (s *session) push(e kafka.Inflight) {
 func (s *session) answer(e kafka.Inflight) error {
 	s.door.metrics.local.Inc()
 	s.mu.Lock()
-	if s.ring.Len() > 0 || s.unflushed {
-		s.mu.Unlock()
-		s.push(e)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		// The reply goroutine may have emptied the ring between the two looks and wait for the broker now.
-		if head, ok := s.ring.Head(); !ok || head.Local == nil || s.unflushed {
-			return nil
-		}
-		s.ring.Pop()
-		_, err := s.down.Write(e.Local)
-		return err
-	}
+	busy := s.ring.Len() > 0 || s.unflushed
 	s.mu.Unlock()
-	// Nothing is under way, so the reply goroutine has nothing to write.
+	if busy {
+		s.push(e)
+		if !s.overtaken() {
+			return nil // the reply goroutine delivers it in its turn
+		}
+	}
+	// Nothing is under way, so the reply goroutine has nothing to write. No lock is held: the client may not be reading.
 	_, err := s.down.Write(e.Local)
 	return err
+}
+
+// overtaken takes the answer that was just put into the ring out of it again, where the reply goroutine has emptied the ring in between
+// and waits for the broker now.
+func (s *session) overtaken() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	head, ok := s.ring.Head()
+	if !ok || head.Local == nil || s.unflushed {
+		return false
+	}
+	s.ring.Pop()
+	return true
 }
 
 // discard reads a request that does not go on.
