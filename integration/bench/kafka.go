@@ -54,7 +54,7 @@ func kafkaSuite(ctx context.Context, fleet *servers.Fleet, p plan, r *report) er
 		return err
 	}
 	via := fmt.Sprintf("127.0.0.1:%d", port)
-	cluster, err := fleet.Kafka(ctx, servers.Via(via), servers.Args("log.retention.bytes=300000000", "log.segment.bytes=50000000"))
+	cluster, err := fleet.Kafka(ctx, servers.Peak(), servers.Via(via), servers.Args("log.retention.bytes=300000000", "log.segment.bytes=50000000"))
 	if err != nil {
 		return err
 	}

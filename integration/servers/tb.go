@@ -26,6 +26,7 @@ type options struct {
 	sasl     bool
 	accounts []account
 	first    int
+	peak     bool
 	via      string
 	args     string
 	argv     []string
@@ -59,9 +60,12 @@ func Account(user, password string) Option {
 
 type account struct{ user, password string }
 
-// At asks for a Kafka of one broker whose plain listener has this port and whose SASL listener the next, for clients that know no other
-// address. Its caller has the ports to itself, in a network namespace for instance.
+// At asks for a Kafka of one broker whose plain listener is localhost at this port and whose SASL listener at the next, for clients that
+// know no other address. Its caller has the ports to itself, in a network namespace for instance.
 func At(port int) Option { return func(o *options) { o.first = port } }
+
+// Peak asks for a Kafka whose code the JVM optimises in full, which it needs for its highest throughput and pays for with its start.
+func Peak() Option { return func(o *options) { o.peak = true } }
 
 // Via asks a Kafka of one broker for one more listener, which says that it is reached at addr: the address of a proxy that
 // does not rewrite addresses itself.
