@@ -149,6 +149,9 @@ func (s *session) list() string {
 // kill serves CLIENT KILL by address or ID, for clients of the same listener.
 func (s *session) kill() bool {
 	r := &s.request
+	if r.Len() == 2 {
+		return s.refuse("ERR wrong number of arguments for 'client|kill' command")
+	}
 	if r.Len() == 3 {
 		for _, o := range s.engine.sessions {
 			if o.gate == s.gate && o.addr == string(r.Arg(2)) {

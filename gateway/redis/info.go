@@ -28,14 +28,15 @@ var summed = map[string]bool{
 	"total_net_output_bytes": true, "rejected_connections": true, "expired_keys": true, "evicted_keys": true, "keyspace_hits": true,
 	"keyspace_misses": true, "pubsub_channels": true, "pubsub_patterns": true, "total_error_replies": true, "connected_slaves": true,
 	"tracking_clients": true, "watching_clients": true, "clients_in_timeout_table": true,
+	"rdb_changes_since_last_save": true, "unexpected_error_replies": true, "total_reads_processed": true, "total_writes_processed": true,
 }
 
 func joinInfo(o *op, dst []byte) []byte {
 	if dst, failed := o.failure(dst); failed {
 		return dst
 	}
-	sums := map[string]int64{}
-	spaces := map[string]*[3]int64{}
+	sums := map[string]int64{"blocked_clients": int64(len(o.session.view.upstream.held))} // by CLIENT PAUSE; the servers do not know of them
+	var all records
 	var first string
 	for i := range o.parts {
 		text := body(o.parts[i].reply)
@@ -50,11 +51,8 @@ func joinInfo(o *op, dst []byte) []byte {
 				if n, err := strconv.ParseInt(v, 10, 64); err == nil {
 					sums[k] += n
 				}
-			case strings.HasPrefix(k, "db") && strings.HasPrefix(v, "keys="):
-				if spaces[k] == nil {
-					spaces[k] = new([3]int64)
-				}
-				addSpace(spaces[k], v)
+			default:
+				all.add(k, v)
 			}
 		}
 	}
@@ -70,13 +68,11 @@ func joinInfo(o *op, dst []byte) []byte {
 			line = "cluster_enabled:0"
 		case k == "role":
 			line = "role:master"
-		case spaces[k] != nil:
+		case all[k] != nil:
 			continue
 		}
 		out.WriteString(line + "\r\n")
-		if line == "# Keyspace" {
-			writeSpaces(&out, spaces)
-		}
+		all.write(&out, line)
 	}
 	kind := o.parts[0].reply[0]
 	if kind != redis.TypeVerbatim {
@@ -86,30 +82,74 @@ func joinInfo(o *op, dst []byte) []byte {
 	return append(append(append(dst, "txt:"...), out.String()...), "\r\n"...)
 }
 
-func addSpace(sum *[3]int64, v string) {
-	for _, f := range strings.Split(v, ",") {
-		k, n, _ := strings.Cut(f, "=")
-		x, _ := strconv.ParseInt(n, 10, 64)
-		switch k {
-		case "keys":
-			sum[0] += x
-		case "expires":
-			sum[1] += x
-		case "avg_ttl":
-			sum[2] = max(sum[2], x)
+// records are INFO's lines of several numbers, of which a server has those for what it has seen: databases, commands, errors.
+type records map[string]*record
+
+type record struct {
+	section string
+	names   []string
+	values  map[string]float64
+}
+
+// sections tells by the beginning of a record's key under which heading it stands.
+var sections = map[string]string{"db": "# Keyspace", "cmdstat_": "# Commandstats", "errorstat_": "# Errorstats", "latency_percentiles_usec_": "# Latencystats"}
+
+// add counts a server's record in: sums, but for the worst of what is none.
+func (all *records) add(key, v string) {
+	section := ""
+	for prefix, heading := range sections {
+		if strings.HasPrefix(key, prefix) && strings.Contains(v, "=") {
+			section = heading
 		}
+	}
+	if section == "" {
+		return
+	}
+	if *all == nil {
+		*all = records{}
+	}
+	r := (*all)[key]
+	if r == nil {
+		r = &record{section: section, values: map[string]float64{}}
+		(*all)[key] = r
+	}
+	for _, f := range strings.Split(v, ",") {
+		name, n, _ := strings.Cut(f, "=")
+		x, _ := strconv.ParseFloat(n, 64)
+		if _, known := r.values[name]; !known {
+			r.names = append(r.names, name)
+		}
+		if name == "avg_ttl" || section == "# Latencystats" {
+			x = max(x, r.values[name]) - r.values[name]
+		}
+		r.values[name] += x
 	}
 }
 
-func writeSpaces(out *strings.Builder, spaces map[string]*[3]int64) {
-	names := make([]string, 0, len(spaces))
-	for k := range spaces {
-		names = append(names, k)
+// write puts the records of a section behind its heading.
+func (all records) write(out *strings.Builder, heading string) {
+	var keys []string
+	for k, r := range all {
+		if r.section == heading {
+			keys = append(keys, k)
+		}
 	}
-	sort.Strings(names)
-	for _, k := range names {
-		s := spaces[k]
-		out.WriteString(k + ":keys=" + strconv.FormatInt(s[0], 10) + ",expires=" + strconv.FormatInt(s[1], 10) + ",avg_ttl=" + strconv.FormatInt(s[2], 10) + "\r\n")
+	sort.Strings(keys)
+	for _, k := range keys {
+		r, sep := all[k], ":"
+		out.WriteString(k)
+		for _, name := range r.names {
+			x, digits := r.values[name], 0
+			switch {
+			case name == "usec_per_call":
+				x, digits = r.values["usec"]/max(r.values["calls"], 1), 2
+			case heading == "# Latencystats":
+				digits = 3
+			}
+			out.WriteString(sep + name + "=" + strconv.FormatFloat(x, 'f', digits, 64))
+			sep = ","
+		}
+		out.WriteString("\r\n")
 	}
 }
 
@@ -119,6 +159,9 @@ func body(f []byte) string {
 		return ""
 	}
 	i := bytes.IndexByte(f, '\n')
+	if i+1 > len(f)-2 {
+		return "" // a null
+	}
 	t := f[i+1 : len(f)-2]
 	if f[0] == redis.TypeVerbatim && len(t) >= 4 {
 		t = t[4:]

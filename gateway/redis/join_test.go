@@ -24,7 +24,7 @@ func FuzzJoins(f *testing.F) {
 		}
 		w := newWorld(t, 1, 2, modeHashed)
 		s := w.client().session
-		for i, join := range []func(*op, []byte) []byte{joinKeys, joinSum, joinOK, joinMin, joinOne, joinAnd, joinConcat, joinAnyKey, joinRunning, joinScan, joinExec} {
+		for i, join := range []func(*op, []byte) []byte{joinKeys, joinSum, joinOK, joinMin, joinOne, joinAnd, joinConcat, joinAnyKey, joinRunning, joinScan, joinExec, joinInfo} {
 			o := &op{session: s, parts: []part{{reply: a, count: int(count)}, {reply: b, count: 1}}, watched: count%2 == 0}
 			for range count {
 				o.order = append(o.order, 0)
@@ -37,6 +37,25 @@ func FuzzJoins(f *testing.F) {
 			}
 		}
 	})
+}
+
+// What INFO tells of databases, commands and errors is everybody's: each server knows of its own only.
+func TestInfoAddsUp(t *testing.T) {
+	w := newWorld(t, 1, 2, modeHashed)
+	c := w.client()
+	w.up.held = []*session{c.session}
+	o := &op{session: c.session, parts: []part{{reply: redis.AppendBulk(nil, "# Clients\r\nblocked_clients:1\r\n\r\n# Commandstats\r\n"+
+		"cmdstat_get:calls=2,usec=10,usec_per_call=5.00,rejected_calls=0,failed_calls=1\r\n\r\n# Errorstats\r\nerrorstat_ERR:count=1\r\n\r\n"+
+		"# Latencystats\r\nlatency_percentiles_usec_get:p50=0.001,p99=3.007\r\n\r\n# Keyspace\r\ndb0:keys=3,expires=1,avg_ttl=7\r\n")},
+		{reply: redis.AppendBulk(nil, "# Clients\r\nblocked_clients:2\r\n\r\n# Commandstats\r\ncmdstat_get:calls=1,usec=5,usec_per_call=5.00,rejected_calls=2,failed_calls=0\r\n"+
+			"cmdstat_client|list:calls=1,usec=3,usec_per_call=3.00,rejected_calls=0,failed_calls=0\r\n\r\n# Errorstats\r\nerrorstat_WRONGTYPE:count=4\r\n\r\n"+
+			"# Latencystats\r\nlatency_percentiles_usec_get:p50=0.002,p99=1.003\r\n\r\n# Keyspace\r\ndb0:keys=4,expires=0,avg_ttl=0\r\n")}}}
+	want := "# Clients\r\nblocked_clients:4\r\n\r\n# Commandstats\r\ncmdstat_client|list:calls=1,usec=3,usec_per_call=3.00,rejected_calls=0,failed_calls=0\r\n" +
+		"cmdstat_get:calls=3,usec=15,usec_per_call=5.00,rejected_calls=2,failed_calls=1\r\n\r\n# Errorstats\r\nerrorstat_ERR:count=1\r\nerrorstat_WRONGTYPE:count=4\r\n\r\n" +
+		"# Latencystats\r\nlatency_percentiles_usec_get:p50=0.002,p99=3.007\r\n\r\n# Keyspace\r\ndb0:keys=7,expires=1,avg_ttl=7\r\n"
+	if got := body(joinInfo(o, nil)); got != want {
+		t.Errorf("INFO is\n%s\nwant\n%s", got, want)
+	}
 }
 
 func FuzzReplication(f *testing.F) {
