@@ -55,6 +55,7 @@ side() ( # SIDE PREFIX...
 				[ "${verdict:-FAIL}" = FAIL ] || break
 			done
 			echo "$package $name ${verdict:-FAIL}" >>"$work/$side.verdicts"
+			echo "$side $package $name ${verdict:-FAIL}"
 			[ "${verdict:-FAIL}" != FAIL ] || { echo "=== $package $name" && tail -n 40 "$work/$side.out"; } >>"$work/$side.log"
 		done
 	done

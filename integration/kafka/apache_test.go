@@ -13,8 +13,6 @@ import (
 	"slices"
 	"sort"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -326,77 +324,5 @@ func adminTools(t *testing.T, c *servers.KafkaCluster, p *proxy) {
 	out = tool(t, ctx, c, "ClusterTool", "cluster-id", "--bootstrap-server", p.addr)
 	if !strings.Contains(out, "Cluster ID") {
 		t.Errorf("cluster id: %s", tail(out))
-	}
-}
-
-// Chaos: brokers are killed and come back while a producer writes and a consumer reads. Nothing that was acknowledged is
-// lost, nothing is there twice, and each partition keeps its order.
-func TestNothingAcknowledgedIsLostWhileBrokersDie(t *testing.T) {
-	c := servers.Kafka(t, servers.Nodes(3), servers.Private())
-	p := start(t, c.Addrs(), "", "", "")
-	ctx := within(t, 150*time.Second)
-	createTopic(t, ctx, p.addr, "chaos", 6)
-	prod := client(t, p.addr, kgo.RequiredAcks(kgo.AllISRAcks()), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.RequestTimeoutOverhead(5*time.Second))
-	stop, done := context.WithTimeout(ctx, 25*time.Second)
-	defer done()
-	var mu sync.Mutex
-	acked := map[string]bool{}
-	var failed atomic.Int64
-	var all sync.WaitGroup
-	all.Go(func() {
-		for i := 0; stop.Err() == nil; i++ {
-			id := fmt.Sprintf("%d-%d", i%6, i/6)
-			prod.Produce(ctx, &kgo.Record{Topic: "chaos", Partition: int32(i % 6), Value: []byte(id)}, func(r *kgo.Record, err error) {
-				mu.Lock()
-				defer mu.Unlock()
-				if err != nil {
-					failed.Add(1)
-					return
-				}
-				acked[string(r.Value)] = true
-			})
-			if i%500 == 499 {
-				pause(stop, 50*time.Millisecond)
-			}
-		}
-	})
-	all.Go(func() { killBrokers(t, stop, c) })
-	all.Wait()
-	if err := prod.Flush(ctx); err != nil {
-		t.Fatalf("flushing: %v", err)
-	}
-	cons := client(t, p.addr, kgo.ConsumeTopics("chaos"))
-	seen := map[string]int{}
-	last := map[int32]int{}
-	for missing := true; missing; {
-		fs := cons.PollFetches(ctx)
-		if err := fs.Err0(); err != nil {
-			t.Fatalf("consuming: %v; %d acknowledged, %d seen", err, len(acked), len(seen))
-		}
-		fs.EachRecord(func(r *kgo.Record) {
-			seen[string(r.Value)]++
-			var part, n int
-			fmt.Sscanf(string(r.Value), "%d-%d", &part, &n)
-			if before, ok := last[r.Partition]; ok && n <= before {
-				t.Errorf("partition %d: %d after %d", r.Partition, n, before)
-			}
-			last[r.Partition] = n
-		})
-		missing = false
-		for id := range acked {
-			if seen[id] == 0 {
-				missing = true
-				break
-			}
-		}
-	}
-	for id, times := range seen {
-		if times > 1 {
-			t.Errorf("%s is there %d times", id, times)
-		}
-	}
-	t.Logf("%d records acknowledged, %d refused, %d seen", len(acked), failed.Load(), len(seen))
-	if len(acked) < 1000 {
-		t.Errorf("only %d records acknowledged", len(acked))
 	}
 }

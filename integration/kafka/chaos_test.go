@@ -2,9 +2,11 @@ package kafka_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,6 +30,96 @@ func killBrokers(t *testing.T, stop context.Context, c *servers.KafkaCluster) {
 			return
 		}
 		pause(stop, 3*time.Second)
+	}
+}
+
+// A broker is added, brokers are killed and come back, and leaders move, while records are written, consumed and asked about.
+func TestApacheKafkaWhileBrokersDie(t *testing.T) {
+	c := servers.Kafka(t, servers.Nodes(3), servers.Private())
+	p := start(t, c.Addrs(), "", "", "")
+	ctx := within(t, 300*time.Second)
+	stop, done := context.WithCancel(ctx)
+	var all sync.WaitGroup
+	w := &writer{acked: map[string]bool{}}
+	all.Go(func() { w.write(t, ctx, stop, p.addr) })
+	s := newSearch(t, ctx, c, p)
+	s.begin(t, ctx, stop, &all)
+	all.Go(func() {
+		defer done()
+		b, err := c.Add(ctx)
+		if err != nil {
+			t.Errorf("adding a broker: %v", err)
+			return
+		}
+		s.added(b)
+		chaos, cancel := context.WithTimeout(ctx, 25*time.Second)
+		defer cancel()
+		killBrokers(t, chaos, c)
+	})
+	all.Wait()
+	t.Run("nothing acknowledged is lost", func(t *testing.T) { w.check(t, ctx, p.addr) })
+	t.Run("no address of a broker reached a client", func(t *testing.T) { s.check(t, ctx) })
+}
+
+// writer keeps account of what brokers acknowledged.
+type writer struct {
+	failed atomic.Int64
+	mu     sync.Mutex // guards acked
+	acked  map[string]bool
+}
+
+func (w *writer) write(t *testing.T, ctx, stop context.Context, addr string) {
+	createTopic(t, ctx, addr, "chaos", 6)
+	prod := client(t, addr, kgo.RequiredAcks(kgo.AllISRAcks()), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.RequestTimeoutOverhead(5*time.Second))
+	for i := 0; stop.Err() == nil; i++ {
+		id := fmt.Sprintf("%d-%d", i%6, i/6)
+		prod.Produce(ctx, &kgo.Record{Topic: "chaos", Partition: int32(i % 6), Value: []byte(id)}, func(r *kgo.Record, err error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if err != nil {
+				w.failed.Add(1)
+				return
+			}
+			w.acked[string(r.Value)] = true
+		})
+		if i%500 == 499 {
+			pause(stop, 200*time.Millisecond)
+		}
+	}
+	if err := prod.Flush(ctx); err != nil {
+		t.Errorf("flushing: %v", err)
+	}
+}
+
+// check reads until everything acknowledged was seen: nothing is lost, nothing is there twice, and each partition keeps its order.
+func (w *writer) check(t *testing.T, ctx context.Context, addr string) {
+	cons := client(t, addr, kgo.ConsumeTopics("chaos"))
+	seen, last, missing := map[string]int{}, map[int32]int{}, len(w.acked)
+	for missing > 0 {
+		fs := cons.PollFetches(ctx)
+		if err := fs.Err0(); err != nil {
+			t.Fatalf("consuming: %v; %d acknowledged, %d seen", err, len(w.acked), len(seen))
+		}
+		fs.EachRecord(func(r *kgo.Record) {
+			if seen[string(r.Value)]++; seen[string(r.Value)] == 1 && w.acked[string(r.Value)] {
+				missing--
+			}
+			var part, n int
+			fmt.Sscanf(string(r.Value), "%d-%d", &part, &n)
+			if before, ok := last[r.Partition]; ok && n <= before {
+				t.Errorf("partition %d: %d after %d", r.Partition, n, before)
+			}
+			last[r.Partition] = n
+		})
+	}
+	for id, times := range seen {
+		if times > 1 {
+			t.Errorf("%s is there %d times", id, times)
+		}
+	}
+	t.Logf("%d records acknowledged, %d refused, %d seen", len(w.acked), w.failed.Load(), len(seen))
+	if len(w.acked) < 1000 {
+		t.Errorf("only %d records acknowledged", len(w.acked))
 	}
 }
 
