@@ -143,6 +143,9 @@ func (r *report) summary(b *strings.Builder) {
 			fmt.Fprintf(b, "| %s | %s | %s %.2f | %s | %s |\n", title, what, bound, want.limit, got, verdict)
 		}
 	}
+	for _, row := range r.shares() {
+		b.WriteString(row)
+	}
 }
 
 func (r *result) table(b *strings.Builder) {
