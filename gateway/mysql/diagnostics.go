@@ -24,8 +24,11 @@ type diagnostics struct {
 
 func (d *diagnostics) clear() { *d = diagnostics{list: d.list[:0]} }
 
-// collect fetches the warnings that the last statement on b left: n of them. With once set those that other shards have told
-// of already are left out: a read has the same constants everywhere.
+// ofText are the warnings that a statement's text alone brings about: deprecated syntax, character sets and collations.
+var ofText = map[string]bool{"1287": true, "1681": true, "3719": true, "3720": true, "3778": true}
+
+// collect fetches the warnings that the last statement on b left: n of them. Those that other shards have told of already
+// are left out where the text brings them about and, with once set, all of them: a read has the same constants everywhere.
 func (s *session) collect(b *backend, n uint16, names *names, once bool) error {
 	if n == 0 {
 		return nil
@@ -42,7 +45,7 @@ func (s *session) collect(b *backend, n uint16, names *names, once bool) error {
 			return wire.ErrMalformed
 		}
 		x := diagnostic{r[0], r[1], names.message(r[2])}
-		if i := slices.Index(known, x); once && i >= 0 {
+		if i := slices.Index(known, x); (once || ofText[x.code]) && i >= 0 {
 			known = slices.Delete(known, i, i+1)
 			continue
 		}

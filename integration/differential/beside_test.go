@@ -21,7 +21,8 @@ import (
 // TestBeside asks the statements of testdata/beside*.txt of one server and, through a sidewire, of shards: each is answered
 // alike, fails alike or is refused, and never answered otherwise. A file's first case is the rule file, whose %s stand for
 // the server's address; a case is a statement, a line of four dashes, what came of it, an empty line. A line before the
-// statement such as "execute long:5 string:x NULL" has it prepared, and executed with these parameters. REWRITE=1 notes
+// statement such as "execute long:5 string:x NULL" has it prepared, and executed with these parameters; "command
+// 09" is a command's bytes. REWRITE=1 notes
 // what came of each; BESIDE=mysql asks MySQL, to look for wrong answers: what it fails at is its own.
 func TestBeside(t *testing.T) {
 	files, err := filepath.Glob("testdata/beside*.txt")
@@ -113,8 +114,18 @@ func openPair(t *testing.T, rules string) *pair {
 	return p
 }
 
-// put sends a case's statement as a text, or prepared.
+// put sends a case's statement as a text or prepared, or a command as it stands.
 func (c *client) put(statement string) (*Result, error) {
+	if digits, ok := strings.CutPrefix(statement, "command "); ok {
+		b, err := hex.DecodeString(digits)
+		if err != nil {
+			return nil, err
+		}
+		if err := c.command(b[0], b[1:]...); err != nil {
+			return nil, err
+		}
+		return c.result()
+	}
 	list, ok := strings.CutPrefix(statement, "execute")
 	if !ok {
 		return c.query(statement)

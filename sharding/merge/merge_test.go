@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"runtime"
 	"strconv"
 	"strings"
@@ -287,3 +288,40 @@ func TestPadding(t *testing.T) {
 		}
 	}
 }
+
+// Exact numbers add, compare and divide as fractions do.
+func FuzzDecimal(f *testing.F) {
+	f.Add("1.50", "-0.25", 4)
+	f.Add("99999999999999999999.999999999999999999999999999999", "3", 30)
+	f.Add("-0", "000.10", 0)
+	f.Fuzz(func(t *testing.T, x, y string, digits int) {
+		var a, b decimal
+		if !a.parse(x) || !b.parse(y) {
+			return
+		}
+		digits = min(max(digits, 0), 38)
+		ra, rb := rational(&a), rational(&b)
+		if got, want := a.cmp(&b), ra.Cmp(rb); got != want {
+			t.Errorf("%s compared with %s: %d, want %d", x, y, got, want)
+		}
+		if b.unscaled.Sign() != 0 && b.scale == 0 {
+			var q decimal
+			q.quotient(&a, &b, digits)
+			want := new(big.Rat).Quo(ra, rb)
+			off := new(big.Rat).Sub(rational(&q), want)
+			half := new(big.Rat).SetFrac(big.NewInt(1), new(big.Int).Mul(big.NewInt(2), powers[digits]))
+			if off.Abs(off).Cmp(half) > 0 || q.scale != digits {
+				t.Errorf("%s / %s to %d digits: %s", x, y, digits, q.append(nil))
+			}
+		}
+		var c decimal
+		if text := a.append(nil); !c.parse(string(text)) || c.cmp(&a) != 0 {
+			t.Errorf("%s written as %s", x, text)
+		}
+		if a.add(&b); rational(&a).Cmp(new(big.Rat).Add(ra, rb)) != 0 {
+			t.Errorf("%s + %s: %s", x, y, a.append(nil))
+		}
+	})
+}
+
+func rational(d *decimal) *big.Rat { return new(big.Rat).SetFrac(&d.unscaled, powers[d.scale]) }

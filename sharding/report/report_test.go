@@ -66,3 +66,25 @@ rules:
 		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
 	}
 }
+
+// No log is too broken to be read, and no statement comes out of one that is not in it.
+func FuzzStatements(f *testing.F) {
+	f.Add("261122 19:00:00\t    31 Connect\troot@localhost on t\n\t\t    31 Query\tselect 1\n\t\t    31 Quit\t\n")
+	f.Add("2026-11-22T19:00:00.000000Z\t    9 Query\tinsert into t\nvalues (1)\n")
+	f.Add("# Time: 261122 19:00:00\n# Query_time: 1.0\nSET timestamp=1;\nselect *\nfrom t;\n")
+	f.Add(`{"statement":"select 3"}` + "\n" + `{"db.query.text":5}` + "\n{")
+	f.Fuzz(func(t *testing.T, log string) {
+		if strings.Contains(log, "{") {
+			t.Skip() // JSON's escapes make texts longer than they were
+		}
+		n := 0
+		err := Statements(strings.NewReader(log), func(sql string) {
+			if n += len(sql); sql == "" {
+				t.Error("an empty statement")
+			}
+		})
+		if err == nil && n > len(log) {
+			t.Errorf("%d bytes of statements out of %d", n, len(log))
+		}
+	})
+}

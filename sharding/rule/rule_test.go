@@ -98,3 +98,18 @@ rules:
 		}
 	}
 }
+
+// A URL is understood or a problem, and what is understood is one host, a port and a database.
+func FuzzURL(f *testing.F) {
+	f.Add("jdbc:mysql://h:3306/d?useSSL=true&connectTimeout=5")
+	f.Add("jdbc:mariadb://[::1]/d?sslMode=x&&=;")
+	f.Add("jdbc:mysql:///?a=%zz")
+	f.Fuzz(func(t *testing.T, url string) {
+		var r reader
+		s := sourceConfig{url: url}
+		s.parseURL(at{r: &r})
+		if len(r.problems) == 0 && (s.Host == "" || strings.Contains(s.Host, ",") || s.Database == "") {
+			t.Errorf("%q gave %+v", url, s)
+		}
+	})
+}
