@@ -44,17 +44,19 @@ type backend struct {
 	compress bool // it was to be compressed, if the server can
 	opened   time.Time
 
-	database  string      // the server's current one
-	status    wire.Status // as the last answer to sidewire itself said
-	told      string      // the transaction that it told of
-	settings  *settings   // what was set on it since it was opened
-	names     string      // what SET NAMES gives it back its first character set
-	statement statements
-	insertID  uint64 // its LAST_INSERT_ID(), as far as a session needs it
-	several   bool   // it takes several statements in one text
-	broken    bool   // an answer ended in the middle, or something spoke unasked
+	database   string      // the server's current one
+	status     wire.Status // as the last answer to sidewire itself said
+	told       string      // the transaction that it told of
+	settings   *settings   // what was set on it since it was opened
+	names      string      // what SET NAMES gives it back its first character set
+	statement  statements
+	insertID   uint64 // its LAST_INSERT_ID(), as far as a session needs it
+	tellsGTIDs bool   // of itself, as clients of the server expect it
+	several    bool   // it takes several statements in one text
+	broken     bool   // an answer ended in the middle, or something spoke unasked
 
 	idleSince time.Time
+	left      *leftover     // what a session left that has it no more; nil: nothing
 	lent      time.Time     // to the session that has it
 	owner     uint64        // the session that used it last
 	foreign   bool          // before its present owner another session used it
@@ -154,20 +156,29 @@ func (b *backend) authenticate(auth *wire.ClientAuth, start func(plain net.Conn)
 
 // prime asks the server to tell of every change of its session's state, and learns what its first character set is.
 func (b *backend) prime() error {
+	gtids := "@@session_track_gtids"
+	if b.mariaDB {
+		gtids = "''"
+	}
+	rows, err := b.query("SELECT @@character_set_client, @@collation_connection, @@sql_mode, " + gtids + "; " + b.tracking())
+	if err != nil {
+		return err
+	}
+	if len(rows) != 1 || len(rows[0]) != 4 {
+		return fmt.Errorf("asking for the character set: %w", wire.ErrMalformed)
+	}
+	b.names = fmt.Sprintf("%s COLLATE %s", rows[0][0], rows[0][1])
+	b.mode, b.several, b.tellsGTIDs = modeOf(rows[0][2]), true, rows[0][3] == "OWN_GTID"
+	return nil
+}
+
+// tracking has the server tell of every change of its session's state.
+func (b *backend) tracking() string {
 	track := "SET session_track_schema=1, session_track_state_change=1, session_track_system_variables='*'"
 	if !b.mariaDB {
 		track += ", session_track_gtids=OWN_GTID"
 	}
-	rows, err := b.query(track + "; SELECT @@character_set_client, @@collation_connection, @@sql_mode")
-	if err != nil {
-		return err
-	}
-	if len(rows) != 1 || len(rows[0]) != 3 {
-		return fmt.Errorf("asking for the character set: %w", wire.ErrMalformed)
-	}
-	b.names = fmt.Sprintf("%s COLLATE %s", rows[0][0], rows[0][1])
-	b.mode, b.several = modeOf(rows[0][2]), true
-	return nil
+	return track
 }
 
 // modeOf is the part of an sql_mode that changes where tokens begin and end, or what they mean.

@@ -134,6 +134,9 @@ func (s *session) dispatch(cmd wire.Command, raw, body []byte, seq byte) error {
 		return s.setOption(body, seq)
 	case wire.ComResetConnection:
 		s.forget()
+		if !strings.Contains(s.handler.serverVersion(s.terms), "MariaDB") { // MySQL forgets the handshake's character set too
+			s.settings = noSettings.with([]setting{{nameNames, "default"}})
+		}
 		return s.ok(seq+1, wire.OK{})
 	case wire.ComChangeUser:
 		return s.changeUser(body, seq)
@@ -156,7 +159,7 @@ func (s *session) query(raw, body []byte, seq byte) error {
 		}
 	}
 	e := &s.effect
-	if own := s.analyseOwn(sql, e); own != "" {
+	if own := s.analyseOwn(sql, e, true); own != "" {
 		sql, raw = own, nil
 	}
 	if s.stepping && (e.loadLocal || e.unread) {
@@ -183,9 +186,15 @@ func (s *session) query(raw, body []byte, seq byte) error {
 	if e.verb == scan.Use && !e.multi && len(s.terms.databases) > 0 {
 		return s.use(sql, seq)
 	}
-	return s.exchange(seq, s.requirements(e), e, 0, func(b *backend) ([]byte, error) {
+	err = s.exchange(seq, s.requirements(e), e, 0, func(b *backend) ([]byte, error) {
 		return s.request(b, raw, sql), nil
 	}, wire.ComQuery)
+	if err == error(errForgotten) && e.diagnoses && !e.multi {
+		if served, failed := s.fromLeftover(sql, seq); served || failed != nil {
+			return failed
+		}
+	}
+	return err
 }
 
 // sharding is the virtual database that the session is in; nil when statements go to one cluster as they are. A
@@ -212,7 +221,7 @@ func (s *session) sharding() (*virtual, error) {
 // requirements is what a statement needs beyond what every statement of the session does.
 func (s *session) requirements(e *effect) needs {
 	n := s.present()
-	n.insertID, n.several, n.role = e.insertID, e.multi, s.roleOf(e)
+	n.insertID, n.several, n.role = e.insertID || e.setsID(), e.multi, s.roleOf(e)
 	// What a statement asks about the one before is known only to the connection that ran it, except that nothing
 	// happened there. If that connection is gone, nobody can answer.
 	n.exact = e.counts && s.last != nil || e.diagnoses && (s.warnings > 0 || s.failed)
@@ -238,6 +247,9 @@ func (s *session) run(raw, body []byte, seq byte, n needs, e *effect) error {
 func (s *session) exchange(seq byte, n needs, e *effect, virtual uint32, request func(*backend) ([]byte, error), cmd wire.Command) error {
 	var retrying retry
 	defer retrying.done()
+	if !e.diagnoses {
+		s.goOn()
+	}
 	for try := 1; ; try++ {
 		held := s.lease != nil
 		b, err := s.acquire(n)
@@ -312,6 +324,7 @@ func (s *session) once(b *backend, seq byte, n needs, e *effect, virtual uint32,
 		s.pin(e.pin)
 	}
 	s.answer.begin(cmd, b.caps, seq+1)
+	s.answer.asked = p
 	if sent, err := b.ask(p); err != nil {
 		b.broken = true
 		return sent, s.interrupted(b, err)
@@ -380,9 +393,12 @@ func (s *session) after(b *backend, e *effect) {
 	if b == s.read.b {
 		b.pool.up.cluster.Observe(b.pool.endpoint, b.spent)
 	}
-	s.failed = a.err != nil
+	if a.err != nil || !e.diagnoses || e.multi { // SHOW WARNINGS leaves what it tells of
+		s.failed = a.err != nil
+	}
 	if a.err != nil {
 		s.handler.metrics.errors.Inc()
+		s.rowCount, s.foundRows = -1, -1
 		if e.pin == pinSet || e.pin == pinTextPrepare || e.pin == pinTemporaryTable || e.pin == pinHandler {
 			// It did not happen, but what happened before in the same text may have.
 			if !e.multi && s.fresh(e.pin) {
@@ -396,6 +412,8 @@ func (s *session) after(b *backend, e *effect) {
 	} else {
 		s.succeeded(b, e)
 	}
+	a.asked = nil
+	b.foreign = b.foreign && a.err == nil && a.reply.Warnings == 0 && !e.tables // the warnings on it are the session's now
 	s.settle(b)
 }
 
@@ -419,12 +437,16 @@ func (s *session) fresh(reason string) bool { return s.newPin == reason }
 func (s *session) succeeded(b *backend, e *effect) {
 	a := &s.answer
 	r := &a.reply
+	within := s.status.Has(wire.StatusInTransaction)
 	if r.Results > 0 { // the answer to a prepare says nothing of it
-		s.status, s.warnings = r.Status, r.Warnings
+		s.status = r.Status
+		if !e.diagnoses || e.multi {
+			s.warnings = r.Warnings
+		}
 	}
 	s.unlogged(b, e)
-	if a.insertID != 0 {
-		s.insertID, b.insertID = a.insertID, a.insertID
+	if e.prepares == nil {
+		s.counted(b, e)
 	}
 	if a.moved {
 		s.database, b.database = a.schema, a.schema
@@ -435,8 +457,8 @@ func (s *session) succeeded(b *backend, e *effect) {
 	s.temporaryTables(e)
 	s.textStatements(e)
 	s.userLocks(b, e)
-	if s.pins.has(pinNextTransaction) && !s.status.Has(wire.StatusInTransaction) && e.pin != pinNextTransaction {
-		s.unpin(pinNextTransaction)
+	if s.pins.has(pinNextTransaction) && !s.status.Has(wire.StatusInTransaction) && e.pin != pinNextTransaction && (within || e.ends || e.tables) {
+		s.unpin(pinNextTransaction) // a statement without tables is no transaction
 	}
 	if p := e.prepares; p != nil {
 		p.params, p.columns = int(a.prepared.Params), int(a.prepared.Columns)
@@ -462,6 +484,12 @@ func (s *session) learnMode() {
 // keep notes what a SET changed, in the session and on the connection.
 func (s *session) keep(b *backend, set *setEffect) {
 	changes := set.changes
+	if len(set.wishes) > 0 {
+		if err := s.wish(b, set.wishes); err != nil {
+			b.broken = true // what it does from now on would go unseen
+			return
+		}
+	}
 	if s.settings.moved(changes, set.learn) {
 		s.pin(pinUserVariable)
 	}

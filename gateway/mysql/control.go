@@ -80,7 +80,7 @@ func (s *session) setOption(body []byte, seq byte) error {
 		return fault(codeUnknownCommand, stateCommunication, "Unknown command")
 	}
 	s.failed, s.warnings = false, 0
-	s.out = wire.AppendEnd(s.out[:0], wire.OK{Status: s.status}, s.caps)
+	s.out = wire.AppendEnd(s.out[:0], wire.OK{Status: s.status & lasting}, s.caps)
 	return s.send(seq+1, s.out)
 }
 
@@ -88,6 +88,8 @@ func (s *session) setOption(body []byte, seq byte) error {
 func (s *session) forget() {
 	s.quit()
 	s.prepared, s.settings, s.insertID = nil, noSettings, 0
+	s.wishes = nil
+	s.unsure, s.rowCount, s.foundRows = false, 0, -1
 	s.status, s.warnings, s.failed, s.last = wire.StatusAutocommit, 0, false, nil
 	s.mode = s.firstMode()
 }
@@ -149,20 +151,6 @@ func literal(name, value string) string {
 	}
 	r := strings.NewReplacer("'", "''", `\`, `\\`)
 	return "'" + r.Replace(value) + "'"
-}
-
-// analyseOwn is analyse for a text that may ask for CONNECTION_ID(). It returns the text to run in its place, if any, and e
-// is about that.
-func (s *session) analyseOwn(sql string, e *effect) string {
-	if s.analyse(sql, e); !e.numbered {
-		return ""
-	}
-	own := s.ownNumber(sql)
-	if own != "" {
-		*e = effect{}
-		s.analyse(own, e)
-	}
-	return own
 }
 
 // control opens a connection of sidewire's own, which no limit refuses and no session gets.

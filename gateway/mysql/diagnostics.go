@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	wire "github.com/sidewire/sidewire/protocols/mysql"
+	"github.com/sidewire/sidewire/sharding/scan"
 )
 
 // maxDiagnostics is how many warnings of a statement are kept, as max_error_count is a server's.
@@ -68,7 +69,13 @@ func (d *diagnostics) packets() uint16 { return uint16(min(d.count, 1<<16-1)) }
 
 // diagnose answers what asks for the warnings and errors of the statement before; served says that it did.
 func (s *session) diagnose(sql string, seq byte) (served bool, err error) {
-	words := strings.Fields(strings.ToLower(strings.NewReplacer(";", " ", ",", " , ", "(", " ( ", ")", " ) ").Replace(sql)))
+	var words []string
+	l := scan.Lexer{Text: sql, Mode: s.mode}
+	for t := l.Next(); t.Kind != scan.EOF && t.Kind != scan.Invalid; t = l.Next() {
+		if w := strings.ToLower(sql[t.Start:t.End]); w != ";" {
+			words = append(words, w)
+		}
+	}
 	d := &s.warned
 	list := d.list
 	if slices.Contains(words, "errors") || slices.Contains(words, "@@error_count") {
@@ -116,16 +123,15 @@ func limited(list []diagnostic, words []string) ([]diagnostic, error) {
 }
 
 func (s *session) showDiagnostics(list []diagnostic, seq byte) error {
-	w := &resultWriter{s: s, seq: seq + 1}
+	w := &resultWriter{s: s, seq: seq + 1, diagnoses: true}
 	column := func(name string, t wire.FieldType, length uint32) []byte {
 		c := wire.Column{Name: []byte(name), Type: t, Length: length, Collation: wire.CollationUTF8MB4, Flags: wire.FlagNotNull}
 		if t == wire.TypeLong {
-			c.Collation, c.Flags = wire.CollationBinary, wire.FlagNotNull|wire.FlagUnsigned
+			c.Collation, c.Flags = wire.CollationBinary, wire.FlagNotNull|wire.FlagUnsigned|wire.FlagBinary
 		}
 		return wire.AppendColumn(nil, &c)
 	}
 	w.begin([][]byte{column("Level", wire.TypeVarString, 28), column("Code", wire.TypeLong, 4), column("Message", wire.TypeVarString, 2048)})
-	s.warnings = 0 // of this answer
 	for _, x := range list {
 		row := wire.AppendLenencString(wire.AppendLenencString(nil, x.level), x.code)
 		if err := w.row(wire.AppendLenencString(row, x.message)); err != nil {
@@ -136,9 +142,8 @@ func (s *session) showDiagnostics(list []diagnostic, seq byte) error {
 }
 
 func (s *session) count(name string, n int, seq byte) error {
-	w := &resultWriter{s: s, seq: seq + 1}
+	w := &resultWriter{s: s, seq: seq + 1, diagnoses: true}
 	w.begin([][]byte{wire.AppendColumn(nil, &wire.Column{Name: []byte(name), Type: wire.TypeLongLong, Length: 21, Collation: wire.CollationBinary, Flags: wire.FlagUnsigned | wire.FlagBinary})})
-	s.warnings = 0
 	if err := w.row(wire.AppendLenencString(nil, strconv.Itoa(n))); err != nil {
 		return err
 	}

@@ -27,7 +27,9 @@ type effect struct {
 	commits   bool     // COMMIT: if its answer is lost, its outcome is unknown
 	diagnoses bool     // asks for warnings and errors of the statement before
 	counts    bool     // asks for FOUND_ROWS() or ROW_COUNT() of the statement before
+	finds     bool     // has the server count what FOUND_ROWS() will tell
 	insertID  bool     // asks for LAST_INSERT_ID()
+	givesID   bool     // may set it: LAST_INSERT_ID(expression)
 	numbered  bool     // asks for CONNECTION_ID()
 	loadLocal bool
 	unread    bool // it could not be read to its end
@@ -154,6 +156,8 @@ func (e *effect) flags(sql string, r *scan.Result) {
 		}
 	}
 	e.insertID = e.insertID || f&scan.LastInsertID != 0 || f&scan.UsesSysVar != 0 && containsFold(sql, "insert_id") || f&scan.UsesSysVar != 0 && containsFold(sql, "identity")
+	e.givesID = e.givesID || f&scan.LastInsertID != 0 && setsInsertID(sql)
+	e.finds = f&scan.FoundRows != 0 && containsFold(sql, "sql_calc_found_rows")
 	e.loadLocal = e.loadLocal || f&scan.LoadLocal != 0
 	e.counts = e.counts || f&scan.FoundRows != 0 && containsFold(strings.ReplaceAll(strings.ToLower(sql), "sql_calc_found_rows", ""), "found_rows") ||
 		f&scan.RowCount != 0 && r.Verb == scan.Select
@@ -175,12 +179,13 @@ func (e *effect) setStatement(sql string, r *scan.Result, mode scan.Mode) {
 	if e.set != nil {
 		set.changes = append(e.set.changes, set.changes...)
 		set.learn = append(e.set.learn, set.learn...)
+		set.wishes = append(e.set.wishes, set.wishes...)
 	}
 	e.set, e.accounted = &set, true
 	if set.pin != "" {
 		e.pin = set.pin
 	}
-	if e.class != scan.Transaction && len(set.changes) == 0 && len(set.learn) == 0 && set.pin == "" {
+	if e.class != scan.Transaction && len(set.changes) == 0 && len(set.learn) == 0 && len(set.wishes) == 0 && set.pin == "" {
 		e.class = scan.Admin // SET GLOBAL
 	}
 }
@@ -197,6 +202,20 @@ func (e *effect) xa(sql string) {
 	case "commit", "rollback":
 		e.unpin = append(e.unpin, pinXA)
 		e.commits = words[1] == "commit"
+	}
+}
+
+// setsInsertID reports whether LAST_INSERT_ID is called with an argument.
+func setsInsertID(sql string) bool {
+	for at := 0; ; {
+		i := strings.Index(strings.ToLower(sql[at:]), "last_insert_id")
+		if i < 0 {
+			return false
+		}
+		at += i + len("last_insert_id")
+		if rest := strings.TrimLeft(sql[at:], " \t\r\n"); strings.HasPrefix(rest, "(") && !strings.HasPrefix(strings.TrimLeft(rest[1:], " \t\r\n"), ")") {
+			return true
+		}
 	}
 }
 

@@ -107,7 +107,7 @@ func newMetrics(r *telemetry.Registry, listener string) metrics {
 		m.statements[c] = r.Counter("sidewire_mysql_statements_total", "Statements by what they do.", "listener", listener, "class", classLabel(c))
 	}
 	for _, reason := range []string{pinSet, pinNextTransaction, pinUserVariable, pinTemporaryTable, pinLockTables, pinUserLock,
-		pinTextPrepare, pinHandler, pinXA, pinLongData, pinCursor, pinState} {
+		pinTextPrepare, pinHandler, pinXA, pinLongData, pinCursor, pinFoundRows, pinState} {
 		m.pins[reason] = r.Counter("sidewire_mysql_pins_total", "Sessions bound to their connection, by reason.", "listener", listener, "reason", reason)
 	}
 	m.begun = r.Counter("sidewire_mysql_sessions_total", "Sessions of clients.", "listener", listener)

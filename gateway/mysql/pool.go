@@ -231,6 +231,9 @@ func (u *upstream) await(ctx context.Context, w *want, why error) (*backend, err
 
 // begin makes session the backend's owner.
 func (b *backend) begin(session uint64, now time.Time) *backend {
+	if session == 0 {
+		b.forgetLeft()
+	}
 	b.lent = now
 	b.foreign = b.owner != session
 	b.owner = session
@@ -265,6 +268,7 @@ func (p *pool) cut() {
 // forget closes a connection that is taken out of the pool. p.mu is held.
 func (p *pool) forget(b *backend) {
 	b.close()
+	b.forgetLeft()
 	delete(p.all, b)
 	p.open--
 }
@@ -318,6 +322,11 @@ func (p *pool) get(ctx context.Context, w *want) (*backend, error) {
 			// All are of other classes: the one that rested longest makes room.
 			old := p.idle[0]
 			p.idle = append(p.idle[:0], p.idle[1:]...)
+			if old.left != nil {
+				p.mu.Unlock()
+				old.passOn()
+				p.mu.Lock()
+			}
 			p.forget(old)
 		}
 		if p.open < limits.Max {
@@ -455,6 +464,7 @@ func (p *pool) fit(b *backend, w *want) *backend {
 	if b.class == w.class && b.quiet(w.now) && (w.database != "" || b.database == "") {
 		return b
 	}
+	b.passOn()
 	p.discard(b)
 	return nil
 }

@@ -248,7 +248,7 @@ func gtidOf(p []byte, caps wire.Capability) (string, error) {
 		return "", err
 	}
 	var a answer
-	err = a.track(&ok, false)
+	err = a.track(&ok, tracking{})
 	return a.gtid, err
 }
 

@@ -14,6 +14,8 @@ type answer struct {
 	err      *wire.Error // the last packet was this error
 	insertID uint64
 	affected uint64
+	rows     bool   // it ended with rows, not with a count
+	asked    []byte // the packet that it answers
 	changed  bool   // the server says that its session's state changed
 	schema   string // the new current database
 	moved    bool   // schema is set
@@ -192,6 +194,7 @@ func (s *session) interrupted(b *backend, err error) error {
 func (s *session) review(b *backend, ev wire.Event) ([]byte, error) {
 	a := &s.answer
 	p := a.reply.Packet
+	a.rows = ev == wire.EventRowsEnd
 	if ev == wire.EventRowsEnd && !b.caps.Has(wire.DeprecateEOF) {
 		return nil, nil // an EOF carries nothing but status and warnings
 	}
@@ -208,7 +211,7 @@ func (s *session) review(b *backend, ev wire.Event) ([]byte, error) {
 	if !ok.Status.Has(wire.StatusSessionChanged) && a.generated == 0 {
 		return nil, nil
 	}
-	if err := a.track(&ok, s.caps.Has(wire.SessionTrack)); err != nil {
+	if err := a.track(&ok, s.tracked(b)); err != nil {
 		return nil, err
 	}
 	s.wrote(b, a.gtid)
@@ -218,48 +221,6 @@ func (s *session) review(b *backend, ev wire.Event) ([]byte, error) {
 		s.out = wire.AppendEnd(s.out[:0], ok, s.caps)
 	}
 	return s.out, nil
-}
-
-// track notes the changes that an OK tells of, and leaves in it those that the client expects: what a server tells of
-// without being asked. The rest was asked for by sidewire.
-func (a *answer) track(ok *wire.OK, keep bool) error {
-	var kept []byte
-	for rest := ok.Track; len(rest) > 0; {
-		c, next, err := wire.TrackNext(rest)
-		if err != nil {
-			return err
-		}
-		rest = next
-		shown := false
-		switch c.Kind {
-		case wire.TrackSchema:
-			a.schema, a.moved, shown = string(c.Value), true, true
-		case wire.TrackVariable:
-			a.learnt = append(a.learnt, setting{string(c.Name), string(c.Value)})
-			shown = trackedByDefault(text(c.Name))
-			if text(c.Name) == "last_gtid" {
-				a.gtid = string(c.Value)
-			}
-		case wire.TrackGTIDs:
-			a.gtid = string(c.Value)
-		case wire.TrackState:
-			a.changed = true
-		}
-		if shown && keep {
-			kept = wire.AppendTrack(kept, c)
-		}
-	}
-	ok.Track = kept
-	return nil
-}
-
-// trackedByDefault are the variables in session_track_system_variables as servers come.
-func trackedByDefault(name string) bool {
-	switch name {
-	case "time_zone", "autocommit", "character_set_client", "character_set_results", "character_set_connection":
-		return true
-	}
-	return false
 }
 
 // localFile passes the file that the server asked for from the client to the server: packets up to an empty one, in pieces.

@@ -79,15 +79,21 @@ func (s *session) acquire(n needs) (*backend, error) {
 		return nil, err
 	}
 	if b == nil {
-		return nil, fault(codeNotSupported, stateSyntax, "sidewire: what this asks for was known to a server connection that serves another session by now; "+
-			"ask inside the transaction of the statement it is about")
+		return nil, errForgotten
 	}
 	s.lease, s.last, s.lastUses = b, b, b.uses
 	return b, nil
 }
 
+// errForgotten means that nobody can answer a question about the statement before any more.
+var errForgotten = fault(codeNotSupported, stateSyntax, "sidewire: what this asks for was known to a server connection that serves another session by now; "+
+	"ask inside the transaction of the statement it is about")
+
 // apply brings a connection to the state that a statement needs.
 func (s *session) apply(b *backend, n needs) error {
+	if err := s.takeOver(b); err != nil {
+		return err
+	}
 	if n.settings == nil {
 		n.settings = s.settings
 	}
@@ -111,13 +117,16 @@ func (s *session) apply(b *backend, n needs) error {
 			return err
 		}
 	}
-	if n.clean && b.foreign {
-		if _, err := b.query("DO 0"); err != nil {
+	if n.clean && b.foreign { // to MariaDB a statement without a table is none
+		if _, err := b.query("DO (SELECT 1 FROM (SELECT 1) clean)"); err != nil {
 			return err
 		}
 		b.foreign = false
 	}
-	if n.insertID && b.insertID != s.insertID {
+	if n.insertID && s.unsure && s.suspect != 0 {
+		s.learnInsertID(b)
+	}
+	if n.insertID && !s.unsure && b.insertID != s.insertID {
 		if _, err := b.query("SET last_insert_id=" + strconv.FormatUint(s.insertID, 10)); err != nil {
 			return err
 		}
@@ -135,10 +144,17 @@ func (s *session) settle(b *backend) {
 	if s.status.Has(wire.StatusInTransaction) || s.pins.any() {
 		return
 	}
+	if s.unsure {
+		if s.learnInsertID(b); b.broken {
+			s.lost(b)
+			return
+		}
+	}
 	if b.cancelled {
 		b.broken = true // a late KILL QUERY may still hit it: it serves nobody else
 		s.last = nil
 	}
+	s.leaveBehind(b)
 	s.lease = nil
 	b.release()
 	b.pool.give(b, s.clock())

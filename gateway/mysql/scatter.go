@@ -361,11 +361,12 @@ func (c *shardSource) cutShort() bool {
 
 // resultWriter writes a result set of sidewire's own making to the client.
 type resultWriter struct {
-	s    *session
-	seq  byte
-	out  []byte
-	rows int64
-	size int64
+	diagnoses bool // it tells of the statement before
+	s         *session
+	seq       byte
+	out       []byte
+	rows      int64
+	size      int64
 }
 
 func (w *resultWriter) packet(p []byte) {
@@ -420,7 +421,11 @@ func (w *resultWriter) failed(err error) error {
 }
 
 func (w *resultWriter) end() error {
-	w.packet(wire.AppendEnd(nil, wire.OK{Status: w.s.status, Warnings: w.s.warnings}, w.s.caps))
+	ok := wire.OK{Status: w.s.status & lasting, Warnings: w.s.warnings}
+	if w.diagnoses {
+		ok.Warnings = 0 // it has none of its own, and leaves those that it tells of
+	}
+	w.packet(wire.AppendEnd(nil, ok, w.s.caps))
 	w.s.answer.reply.Rows = w.rows
 	return w.flush()
 }

@@ -38,11 +38,17 @@ type session struct {
 	as        *Credentials
 	database  string
 	settings  *settings
+	wishes    []setting // of session_track_*
 	mode      scan.Mode
 	status    wire.Status // as the last answer said
 	warnings  uint16      // of the last answer
 	failed    bool        // the last answer was an error
 	insertID  uint64      // LAST_INSERT_ID()
+	unsure    bool        // only the connection that is held knows it
+	suspect   uint64      // what the statement before was told to have generated, or had been given; 0: neither
+	rowCount  int64       // ROW_COUNT()
+	behind    *leftover   // on the connection of the last statement; nil: nothing
+	foundRows int64       // FOUND_ROWS(); negative: only the connection of the statement before knows it
 	lease     *backend    // held: a transaction is open, a pin holds it, or a statement runs
 	last      *backend    // the one held last, and its uses then
 	lastUses  uint64
@@ -102,7 +108,7 @@ type session struct {
 
 func newSession(m *handler, c *listener.Conn, ctx context.Context, cancel context.CancelCauseFunc) *session {
 	s := &session{handler: m, conn: c, id: uint32(c.ID), ctx: ctx, cancel: cancel, stream: stream{conn: socket.Wrap(c.Conn)},
-		settings: noSettings, status: wire.StatusAutocommit, host: hostOf(c)}
+		settings: noSettings, status: wire.StatusAutocommit, host: hostOf(c), foundRows: -1}
 	s.settled.L = &s.mu
 	return s
 }
@@ -411,8 +417,11 @@ func (s *session) reply(seq byte, e *wire.Error) error {
 	return s.send(seq, s.out)
 }
 
+// lasting is what a status says of the session; the rest is about the statement before.
+const lasting = wire.StatusInTransaction | wire.StatusReadOnlyTrans | wire.StatusAutocommit | wire.StatusNoBackslashEscape | wire.StatusANSIQuotes
+
 func (s *session) ok(seq byte, ok wire.OK) error {
-	ok.Status |= s.status &^ (wire.StatusMoreResults | wire.StatusSessionChanged | wire.StatusCursorExists | wire.StatusLastRowSent | wire.StatusOutParams)
+	ok.Status |= s.status & lasting
 	s.failed, s.warnings = false, 0
 	s.out = wire.AppendOK(s.out[:0], ok, s.caps)
 	return s.send(seq, s.out)

@@ -11,6 +11,7 @@ type setEffect struct {
 	changes []setting // carried to whichever connection serves next; DEFAULT is an empty value
 	learn   []string  // variables whose new value only the server knows: it tells with its answer
 	pin     string    // why the session must stay on its connection; empty: it need not
+	wishes  []setting // what the client is to be told of its session (session_track_*)
 	next    bool      // SET TRANSACTION: the pin ends with the next transaction
 }
 
@@ -19,8 +20,7 @@ var fixed = map[string]bool{
 	"insert_id": true, "last_insert_id": true, "identity": true, "rand_seed1": true, "rand_seed2": true,
 	"pseudo_thread_id": true, "pseudo_slave_mode": true, "pseudo_replica_mode": true, "gtid_next": true, "sql_log_bin": true,
 	"gtid_seq_no": true, "gtid_domain_id": true, "server_id": true, "skip_replication": true, "last_gtid": true,
-	"session_track_gtids": true, "session_track_schema": true, "session_track_state_change": true,
-	"session_track_system_variables": true, "session_track_transaction_info": true, "profiling": true,
+	"profiling":          true,
 	"resultset_metadata": true, "debug": true, "debug_sync": true, "proxy_user": true, "external_user": true,
 }
 
@@ -109,7 +109,17 @@ func (p *setParser) assignment() bool {
 			scope, name = before, after
 		}
 		p.advance()
-		return p.variable(scope, strings.Trim(name, "`"))
+		name = strings.Trim(name, "`")
+		switch name {
+		case "transaction_isolation", "tx_isolation", "transaction_read_only", "tx_read_only":
+			if !found { // without a scope it is the next transaction's alone, which it is not without the @@
+				p.pin, p.setEffect.next = pinNextTransaction, true
+				assigned := p.assign()
+				p.value()
+				return assigned
+			}
+		}
+		return p.variable(scope, name)
 	case scan.Word, scan.Quoted:
 		name := strings.ToLower(scan.Unquote(p.current()))
 		p.advance()
@@ -272,9 +282,14 @@ func (p *setParser) variable(scope, name string) bool {
 	switch {
 	case fixed[name]:
 		p.pin = pinSet
+	case strings.HasPrefix(name, "session_track_") && name != "session_track_transaction_info":
+		if !simple {
+			return false
+		}
+		p.wishes = append(p.wishes, setting{strings.Clone(name), strings.Clone(value)})
 	case name == "autocommit" && !simple:
 		return false
-	case !simple:
+	case !simple, value == "" && charsetPart(name): // DEFAULT is not what the connection was opened with
 		p.learn = append(p.learn, strings.Clone(name))
 	default:
 		p.change(name, value)

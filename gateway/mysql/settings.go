@@ -31,6 +31,9 @@ func (s *settings) with(changes []setting) *settings {
 			// SET NAMES and SET CHARACTER SET overrule what was set of their parts before.
 			next = slices.DeleteFunc(next, func(x setting) bool { return charsetPart(x.name) || x.name == nameNames })
 		}
+		if other := counterpart(c.name); other != "" {
+			next = slices.DeleteFunc(next, func(x setting) bool { return x.name == other })
+		}
 		i, found := slices.BinarySearchFunc(next, c, func(a, b setting) int { return strings.Compare(a.name, b.name) })
 		switch {
 		case c.value == "" && found:
@@ -53,6 +56,17 @@ func (s *settings) with(changes []setting) *settings {
 		key.WriteByte(0)
 	}
 	return &settings{list: next, key: key.String()}
+}
+
+// counterpart is the variable that a server changes along with another: the connection's collation has a character set.
+func counterpart(name string) string {
+	switch name {
+	case "character_set_connection":
+		return "collation_connection"
+	case "collation_connection":
+		return "character_set_connection"
+	}
+	return ""
 }
 
 // charsetPart reports whether SET NAMES changes a variable too.

@@ -180,7 +180,7 @@ func TestOwnNumber(t *testing.T) {
 		"SELECT CONNECTION_ID() AS x;":                                                        "SELECT 7 AS x;",
 		"SELECT * FROM p WHERE id = CONNECTION_ID()":                                          "SELECT * FROM p WHERE id = 7",
 	} {
-		if got := s.ownNumber(sql); got != want {
+		if got := s.ownValues(sql, true, false); got != want {
 			t.Errorf("%s: %q, want %q", sql, got, want)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"strings"
 
 	"github.com/sidewire/sidewire/gateway/socket"
 	wire "github.com/sidewire/sidewire/protocols/mysql"
@@ -162,7 +163,7 @@ func (s *session) prepare(raw, body []byte, seq byte) error {
 	}
 	sql := string(body[1:])
 	var e effect
-	if own := s.analyseOwn(sql, &e); own != "" {
+	if own := s.analyseOwn(sql, &e, false); own != "" {
 		sql, raw, body = own, nil, append([]byte{body[0]}, own...)
 	}
 	v, err := s.sharding()
@@ -203,7 +204,8 @@ func (s *session) statementOf(body []byte) (*prepared, error) {
 	}
 	p := s.prepared[id]
 	if p == nil {
-		return nil, fault(codeUnknownStatement, stateGeneral, "Unknown prepared statement handler (%d) given to %s", id, wire.Command(body[0]))
+		name, _, _ := strings.Cut(strings.ToLower(wire.Command(body[0]).String()), " ")
+		return nil, fault(codeUnknownStatement, stateGeneral, "Unknown prepared statement handler (%d) given to mysqld_stmt_%s", id, name)
 	}
 	return p, nil
 }

@@ -18,6 +18,7 @@ import (
 type raw struct {
 	net.Conn
 	caps wire.Capability
+	auth *wire.ClientAuth
 	in   []byte // read and not yet taken
 	next byte   // number of the first packet of the answer
 }
@@ -32,28 +33,55 @@ func rawClient(t testing.TB, addr, user, password string, want wire.Capability) 
 	t.Cleanup(func() { conn.Close() })
 	conn.SetDeadline(time.Now().Add(60 * time.Second))
 	c := &raw{Conn: conn}
-	auth := &wire.ClientAuth{User: user, Password: password, Collation: wire.CollationUTF8MB4,
+	c.auth = &wire.ClientAuth{User: user, Password: password, Collation: wire.CollationUTF8MB4,
 		Want: wire.Protocol41 | wire.LongFlag | wire.MultiResults | wire.PSMultiResults | want}
-	in, seq, err := c.packet()
-	for err == nil {
-		var out []byte
-		var next wire.Next
-		if out, next, err = auth.Step(nil, in); err != nil || next == wire.NextDone {
-			break
-		}
-		if next != wire.NextWait {
-			p, _ := wire.AppendPacket(nil, seq+1, out)
-			if _, err = conn.Write(p); err != nil {
-				break
-			}
-		}
-		in, seq, err = c.packet()
-	}
-	if err != nil {
+	if err := c.authenticate(); err != nil {
 		t.Fatalf("logging in to %s: %v", addr, err)
 	}
-	c.caps = auth.Capabilities
+	c.caps = c.auth.Capabilities
 	return c
+}
+
+// authenticate follows the server's wishes until it is satisfied.
+func (c *raw) authenticate() error {
+	for {
+		in, seq, err := c.packet()
+		if err != nil {
+			return err
+		}
+		out, next, err := c.auth.Step(nil, in)
+		if err != nil || next == wire.NextDone {
+			return err
+		}
+		if next == wire.NextWait {
+			continue
+		}
+		p, _ := wire.AppendPacket(nil, seq+1, out)
+		if _, err = c.Write(p); err != nil {
+			return err
+		}
+	}
+}
+
+// changeUser becomes the same user anew.
+func (c *raw) changeUser() error {
+	again := *c.auth
+	c.auth = &wire.ClientAuth{User: again.User, Password: again.Password, Collation: again.Collation, Want: again.Want}
+	out, _, err := c.auth.Step(nil, wire.AppendGreeting(nil, again.Greeting))
+	if err != nil {
+		return err
+	}
+	said, err := wire.DecodeResponse(out)
+	if err != nil {
+		return err
+	}
+	p := append([]byte{byte(wire.ComChangeUser)}, again.User...)
+	p = append(append(p, 0, byte(len(said.Auth))), said.Auth...)
+	p = append(p, 0, byte(again.Collation), byte(again.Collation>>8))
+	if err := c.send(append(append(p, said.Plugin...), 0)); err != nil {
+		return err
+	}
+	return c.authenticate()
 }
 
 func (c *raw) more() error {

@@ -74,6 +74,7 @@ const (
 	StatusOutParams         Status = 1 << 12
 	StatusReadOnlyTrans     Status = 1 << 13
 	StatusSessionChanged    Status = 1 << 14
+	StatusANSIQuotes        Status = 1 << 15 // MariaDB's
 )
 
 // Has reports whether every flag of f is set.

@@ -63,6 +63,7 @@ type Reply struct {
 	caps      Capability
 	state     replyState
 	seq       byte
+	out       bool   // the result set is OUT parameters: an OK follows, although MySQL does not say so behind their row
 	continued bool   // the packet in flight is followed by more of the same
 	left      int    // bytes of the packet in flight that have not passed
 	count     int    // definitions still to come
@@ -397,8 +398,8 @@ func (r *Reply) end(p []byte) error {
 	r.Status, r.Warnings = status, warnings
 	r.Results++
 	r.state = replyDone
-	if status.Has(StatusMoreResults) {
-		r.state = replyFirst
+	if status.Has(StatusMoreResults) || r.out {
+		r.state, r.out = replyFirst, false
 	}
 	return nil
 }
@@ -444,7 +445,7 @@ func (r *Reply) definitionsEOF(p []byte) (Event, error) {
 	case replyPrepColumnsEOF:
 		r.state = replyDone
 	case replyColumnsEOF:
-		r.state = replyRows
+		r.state, r.out = replyRows, status.Has(StatusOutParams)
 		if status.Has(StatusCursorExists) {
 			r.Status, r.Warnings = status, warnings
 			r.Results++

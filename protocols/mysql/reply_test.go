@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -304,5 +305,28 @@ func BenchmarkReplyRows(b *testing.B) {
 	for b.Loop() {
 		r.Begin(ComQuery, caps, 1)
 		r.Next(a.b)
+	}
+}
+
+// MySQL's OUT parameters end without a word of the OK that follows, for clients that want an EOF: only the one behind their columns tells.
+func TestOutParametersAreFollowedByAnOK(t *testing.T) {
+	var in []byte
+	seq := byte(1)
+	for _, p := range [][]byte{{1}, AppendColumn(nil, &Column{Name: []byte("b"), Type: TypeLong}),
+		AppendEOF(nil, StatusOutParams|StatusMoreResults, 0), {0, 0, 8, 0, 0, 0}, AppendEOF(nil, StatusAutocommit, 0), AppendOK(nil, OK{Status: StatusAutocommit}, Protocol41)} {
+		in, seq = AppendPacket(in, seq, p)
+	}
+	var r Reply
+	r.Begin(ComStmtExecute, Protocol41, 1)
+	events := []Event{}
+	for !r.Done() {
+		n, ev, err := r.Next(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in, events = in[n:], append(events, ev)
+	}
+	if len(in) > 0 || !slices.Equal(events, []Event{EventRowsEnd, EventOK}) {
+		t.Errorf("events %v, %d bytes left", events, len(in))
 	}
 }

@@ -10,15 +10,32 @@ import (
 // maxHeading is how long a column's name may be.
 const maxHeading = 256
 
-// ownNumber puts the session's number, which KILL takes, in the place of CONNECTION_ID(), which a server would answer
-// with the number of a connection that many sessions share. A column keeps the name it would have. It returns an empty text
+// ownValue is what sidewire knows a function of the server to return; empty: it does not. CONNECTION_ID() is the session's number, which KILL takes: a
+// server would answer with the number of a connection that many sessions share.
+func (s *session) ownValue(word string, number, counts bool) string {
+	switch {
+	case number && scan.EqualFold(word, "connection_id"):
+		return strconv.FormatUint(uint64(s.id), 10)
+	case counts && scan.EqualFold(word, "row_count"):
+		return "(0 * ROW_COUNT() + " + strconv.FormatInt(s.rowCount, 10) + ")" // of its type
+	case counts && scan.EqualFold(word, "found_rows") && s.foundRows >= 0:
+		return "(0 * FOUND_ROWS() + " + strconv.FormatInt(s.foundRows, 10) + ")"
+	}
+	return ""
+}
+
+// ownValues puts what sidewire knows in the place of the functions that ask for it. A column keeps the name it would have. It returns an empty text
 // when there is nothing to replace.
-func (s *session) ownNumber(sql string) string {
-	r := renumbering{sql: sql, number: strconv.FormatUint(uint64(s.id), 10)}
+func (s *session) ownValues(sql string, number, counts bool) string {
+	r := renumbering{sql: sql}
 	l := scan.Lexer{Text: sql, Mode: s.mode}
 	for t := l.Next(); t.Kind != scan.EOF && t.Kind != scan.Invalid; {
 		word := sql[t.Start:t.End]
-		if t.Kind != scan.Word || !scan.EqualFold(word, "connection_id") {
+		value := ""
+		if t.Kind == scan.Word {
+			value = s.ownValue(word, number, counts)
+		}
+		if value == "" {
 			r.token(t, word)
 			t = l.Next()
 			continue
@@ -30,7 +47,7 @@ func (s *session) ownNumber(sql string) string {
 			t = shut
 			continue
 		}
-		r.call(t, shut)
+		r.call(t, shut, value)
 		t = l.Next()
 	}
 	if r.from == 0 {
@@ -41,19 +58,19 @@ func (s *session) ownNumber(sql string) string {
 	return r.out.String()
 }
 
-// renumbering is a text whose CONNECTION_ID() are being replaced.
+// renumbering is a text whose calls are being replaced by values.
 type renumbering struct {
-	sql, number string
-	out         strings.Builder
-	from        int          // up to where sql is in out
-	lists       []selectList // of the open parentheses; the outermost is first
+	sql   string
+	out   strings.Builder
+	from  int          // up to where sql is in out
+	lists []selectList // of the open parentheses; the outermost is first
 }
 
 // selectList is what is known of the SELECT list inside a pair of parentheses.
 type selectList struct {
 	open       bool // inside a list
 	start, end int  // of the present item; start is -1 before its first token
-	numbered   bool // it holds CONNECTION_ID()
+	numbered   bool // it holds a call that was replaced
 	named      bool // it may have an alias of its own
 	operand    bool // its last token ends an operand
 }
@@ -124,13 +141,13 @@ func (l *selectList) take(start, end int) {
 	l.end = end
 }
 
-// call replaces CONNECTION_ID().
-func (r *renumbering) call(name, shut scan.Token) {
+// call replaces a call.
+func (r *renumbering) call(name, shut scan.Token, value string) {
 	top := r.top()
 	top.take(name.Start, shut.End)
 	top.numbered, top.operand = true, true
 	r.out.WriteString(r.sql[r.from:name.Start])
-	r.out.WriteString(r.number)
+	r.out.WriteString(value)
 	r.from = shut.End
 }
 
