@@ -69,6 +69,7 @@ type metrics struct {
 	timeouts   *telemetry.Counter
 	cut        *telemetry.Counter
 	idled      *telemetry.Counter
+	tooLarge   *telemetry.Counter
 	registry   *telemetry.Registry
 	listener   string
 }
@@ -87,6 +88,7 @@ func newHandler(h host.Host, l *config.Listener, keys *keygen.Source) (*handler,
 		w.Close()
 		return nil, err
 	}
+	h.Metrics().GaugeFunc("sidewire_mysql_large_statements", "Statements of 16 MB and more that are held now.", func() float64 { return float64(len(m.large)) }, "listener", l.Name)
 	m.unview = h.View("mysql/"+l.Name, m.view)
 	m.idle.Go(m.shadow.run)
 	m.idle.Go(m.endIdle)
@@ -102,6 +104,7 @@ func newMetrics(r *telemetry.Registry, listener string) metrics {
 	}
 	m.timeouts = r.Counter("sidewire_mysql_statement_timeouts_total", "Statements ended because statement_timeout was over.", "listener", listener)
 	m.cut = r.Counter("sidewire_mysql_results_cut_total", "Results ended because they were longer than max_result.", "listener", listener)
+	m.tooLarge = r.Counter("sidewire_mysql_statements_too_large_total", "Statements refused: longer than max_statement, or of 16 MB and more while others were held for too long.", "listener", listener)
 	m.idled = r.Counter("sidewire_mysql_idle_sessions_ended_total", "Sessions ended because they said nothing for idle_timeout.", "listener", listener)
 	for c := range m.statements {
 		m.statements[c] = r.Counter("sidewire_mysql_statements_total", "Statements by what they do.", "listener", listener, "class", classLabel(c))

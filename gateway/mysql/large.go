@@ -204,6 +204,7 @@ func (s *session) refuse(err error) error {
 	default:
 		return err
 	}
+	s.handler.metrics.tooLarge.Inc()
 	if s.holdsLarge {
 		s.largeDone()
 	}

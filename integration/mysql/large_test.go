@@ -87,6 +87,9 @@ func TestLargeStatementsTakeBoundedMemory(t *testing.T) {
 		if _, _, err := client.answer(wire.ComQuery); err == nil || !strings.Contains(err.Error(), "max_statement") {
 			t.Errorf("a statement beyond max_statement: %v", err)
 		}
+		if n := w.metric(t, "sidewire_mysql_statements_too_large_total"); n != 1 {
+			t.Errorf("%v statements beyond max_statement are counted", n)
+		}
 		client.query(t, data[:1<<24], fmt.Sprint(crc32.ChecksumIEEE(data[:1<<24])))
 		var all sync.WaitGroup
 		for range atOnce {
