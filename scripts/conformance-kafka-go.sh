@@ -33,8 +33,8 @@ namespace && through=("${inside[@]}") && broker 19092
 cat >"$work/sidewire.yaml" <<YAML
 admin: {address: ""}
 listeners:
-  - {name: plain, address: "127.0.0.1:9092", kafka: {cluster: plain, brokers: {ports: 9192-9199}}}
-  - {name: sasl, address: "127.0.0.1:9093", kafka: {cluster: sasl, brokers: {ports: 9292-9299}}}
+  - {name: plain, address: "127.0.0.1:9092", kafka: {cluster: plain, brokers: {ports: 9192-9199, advertise: localhost}}}
+  - {name: sasl, address: "127.0.0.1:9093", kafka: {cluster: sasl, brokers: {ports: 9292-9299, advertise: localhost}}}
 clusters:
   - {name: plain, kafka: {}, endpoints: ["127.0.0.1:19092"]}
   - {name: sasl, kafka: {}, endpoints: ["127.0.0.1:19093"]} # clients authenticate through sidewire
