@@ -19,6 +19,7 @@ type effect struct {
 	digest uint64
 	params int
 	multi  bool
+	text   string // the whole
 
 	set       *setEffect
 	pin       string   // holds from the moment the statement was sent
@@ -32,6 +33,7 @@ type effect struct {
 	givesID   bool     // may set it: LAST_INSERT_ID(expression)
 	numbered  bool     // asks for CONNECTION_ID()
 	loadLocal bool
+	apart     bool // values of it came by SEND_LONG_DATA
 	unread    bool // it could not be read to its end
 	kills     bool
 	accounted bool     // a change of session state that the server reports is no surprise
@@ -52,6 +54,7 @@ func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // analyse reads a text, all its statements, into e, which says nothing yet.
 func (s *session) analyse(sql string, e *effect) {
+	e.text = sql
 	for at, first := 0, true; ; first = false {
 		if err := s.scan.Scan(sql, at, s.mode); err != nil {
 			// The server says what is wrong with it; nothing is known of what stands before.

@@ -1,6 +1,9 @@
 package mysql
 
 import (
+	"bytes"
+	"encoding/binary"
+	"math"
 	"strconv"
 	"strings"
 
@@ -26,7 +29,7 @@ func (s *session) counted(b *backend, e *effect) {
 		s.unpin(pinFoundRows)
 	}
 	if a.insertID != 0 && !e.setsID() {
-		if e.loadLocal || givenTo(a.asked, a.insertID) {
+		if e.loadLocal || e.apart || givenIn(a.asked, a.insertID) || computes(e.text, a.insertID, s.mode) {
 			s.suspect, s.unsure = a.insertID, true
 		} else {
 			s.insertID, b.insertID, s.unsure, s.suspect = a.insertID, a.insertID, false, 0
@@ -42,20 +45,70 @@ func (e *effect) setsID() bool {
 	return e.givesID || e.verb == scan.Call || e.verb == scan.Execute || e.multi && e.class != scan.Read
 }
 
-// givenTo reports whether a number that a server calls generated may have been given to it: LAST_INSERT_ID() does not tell of those. Its digits or bytes
-// are there, or something that could make them.
-func givenTo(given []byte, id uint64) bool {
-	var digits [20]byte
-	sql := text(given)
-	if strings.Contains(sql, text(strconv.AppendUint(digits[:0], id, 10))) || strings.IndexByte(sql, '@') >= 0 {
-		return true
-	}
-	little := [8]byte{byte(id), byte(id >> 8), byte(id >> 16), byte(id >> 24), byte(id >> 32), byte(id >> 40), byte(id >> 48), byte(id >> 56)}
+// givenIn reports whether a number that a server calls generated may have been given to it: LAST_INSERT_ID() does not tell of those. Its digits are in
+// the packet, or what a parameter of that value has.
+func givenIn(packet []byte, id uint64) bool {
+	var room [20]byte
+	var whole, double, single [8]byte
+	binary.LittleEndian.PutUint64(whole[:], id)
 	n := 8
-	for n > 4 && little[n-1] == 0 {
+	for n > 4 && whole[n-1] == 0 {
 		n--
 	}
-	return strings.Contains(sql, text(little[:n])) || containsFold(sql, "select") || containsFold(sql, "uuid_short") || containsFold(sql, "last_insert_id")
+	binary.LittleEndian.PutUint64(double[:], math.Float64bits(float64(id)))
+	binary.LittleEndian.PutUint32(single[:], math.Float32bits(float32(id)))
+	return bytes.Contains(packet, strconv.AppendUint(room[:0], id, 10)) || bytes.Contains(packet, whole[:n]) ||
+		bytes.Contains(packet, double[:]) || bytes.Contains(packet, single[:4])
+}
+
+// timeless are functions that rows are often inserted with and that no number of a row comes from.
+var timeless = map[string]bool{"values": true, "value": true, "row": true, "now": true, "current_timestamp": true, "sysdate": true, "utc_timestamp": true,
+	"curdate": true, "current_date": true, "curtime": true, "current_time": true, "uuid": true}
+
+// computes reports whether an inserting text may make id out of something else: a query, a function, a variable, arithmetic, or a number written otherwise. What
+// stands behind ON DUPLICATE KEY gives no row its number.
+func computes(sql string, id uint64, mode scan.Mode) bool {
+	l := scan.Lexer{Text: sql, Mode: mode}
+	values, before := false, scan.Token{} // whether the rows have begun
+	for t := l.Next(); t.Kind != scan.EOF; t = l.Next() {
+		said := sql[t.Start:t.End]
+		switch t.Kind {
+		case scan.UserVar, scan.SysVar, scan.Hex, scan.Bit, scan.Invalid:
+			return true
+		case scan.Decimal, scan.Float, scan.String:
+			if f, err := strconv.ParseFloat(strings.Trim(said, `'"`), 64); err == nil && math.Round(f) == float64(id) {
+				return true
+			}
+		case scan.Word:
+			switch {
+			case scan.EqualFold(said, "duplicate"):
+				return false
+			case scan.EqualFold(said, "select") || scan.EqualFold(said, "table") || scan.EqualFold(said, "case"):
+				return true
+			}
+			values = values || scan.EqualFold(said, "values") || scan.EqualFold(said, "value") || scan.EqualFold(said, "set")
+		case scan.Op:
+			if values && makes(sql, before, said[0]) {
+				return true
+			}
+		}
+		before = t
+	}
+	return false
+}
+
+// makes reports whether an operator makes a value of others, by what stands before it.
+func makes(sql string, before scan.Token, op byte) bool {
+	word := sql[before.Start:before.End]
+	switch op {
+	case '(': // a call
+		return before.Kind == scan.Word && !timeless[strings.ToLower(word)]
+	case ')', ',', ';', '=', '.':
+		return false
+	case '-', '+': // of one number
+		return before.Kind != scan.Op || word == ")"
+	}
+	return true
 }
 
 // learnInsertID asks the server for what only it knows, before the connection goes to others. After an INSERT it generated the number that it told of if it is

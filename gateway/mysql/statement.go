@@ -307,6 +307,7 @@ func (s *session) execute(raw, body []byte, seq byte) error {
 		return fault(codeWrongArguments, stateGeneral, "Incorrect arguments to mysqld_stmt_execute")
 	}
 	e := p.effect
+	e.apart = len(p.sent) > 0
 	s.note(&e, p.sql, true)
 	if p.sharded != nil {
 		if p.sharded.size > maxLongData {
