@@ -42,6 +42,9 @@ func (s *session) join(v *virtual, target int, n needs) (*hold, error) {
 		if u == nil {
 			return nil, fault(codeNoServer, stateRejected, "sidewire: cluster %q is gone", at.Cluster)
 		}
+		if err := s.room(u, n.role); err != nil {
+			return nil, err
+		}
 		w := want{role: n.role, class: s.class().plain(), within: len(s.holds) > 0 && s.inTransaction(), settings: s.settings, database: at.Database, now: s.now}
 		if s.lastOf != nil {
 			if l := s.lastOf[target]; l.b != nil {
@@ -88,6 +91,26 @@ func (s *session) join(v *virtual, target int, n needs) (*hold, error) {
 		}
 	}
 	return h, nil
+}
+
+// room refuses what could only wait for connections that the session itself holds: a data source has one of its own, and several may stand on one server.
+func (s *session) room(u *upstream, role cluster.Role) error {
+	most := u.block().Pool.Max
+	if len(s.holds) < most {
+		return nil
+	}
+	held := map[*pool]int{}
+	for _, h := range s.holds {
+		p := h.b.pool
+		if held[p]++; p.up != u || held[p] < most {
+			continue
+		}
+		if len(u.cluster.Endpoints()) == 1 || role != cluster.Replica && p.endpoint.Role() == cluster.Primary {
+			return fault(codeTooManyConnections, stateRejected, "sidewire: this takes more than the %d connections to %s that its pool may have (mysql.pool.max), one for each data source: "+
+				"raise it, or name fewer shards", most, p.endpoint.Address())
+		}
+	}
+	return nil
 }
 
 // onlyOnce makes SET TRANSACTION count for the statement that begins: with autocommit for it alone, else for the transaction

@@ -9,6 +9,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -53,7 +54,7 @@ func lines(answer string) string {
 }
 
 // shop starts a sidewire that serves orderRules.
-func shop(t *testing.T, rules string, maria, other *servers.MySQLServer) (*servers.Sidewire, string) {
+func shop(t *testing.T, rules string, maria, other *servers.MySQLServer, pool int) (*servers.Sidewire, string) {
 	addr := "127.0.0.1:" + strconv.Itoa(servers.Port(t))
 	side := servers.StartSidewire(t, fmt.Sprintf(`
 listeners:
@@ -61,9 +62,9 @@ listeners:
 databases:
   - {name: shop, file: %q}
 clusters:
-  - {name: maria, mysql: {user: %s, password: %s, pool: {max: 4}}, endpoints: [%q]}
-  - {name: other, mysql: {user: %s, password: %s, pool: {max: 4}}, endpoints: [%q]}
-`, addr, rules, maria.User, maria.Password, maria.Addr, other.User, other.Password, other.Addr))
+  - {name: maria, mysql: {user: %s, password: %s, pool: {max: %d}}, endpoints: [%q]}
+  - {name: other, mysql: {user: %s, password: %s, pool: {max: %d}}, endpoints: [%q]}
+`, addr, rules, maria.User, maria.Password, pool, maria.Addr, other.User, other.Password, pool, other.Addr))
 	return side, addr
 }
 
@@ -82,7 +83,7 @@ func TestShardedAnswersAsOne(t *testing.T) {
 	if err := os.WriteFile(rules, []byte(orderRules), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	side, addr := shop(t, rules, maria, other)
+	side, addr := shop(t, rules, maria, other, 4)
 	through, whole := session(t, "app:local@tcp("+addr+")/shop"), session(t, maria.DSN("shop_whole"))
 	ctx := deadline(t, 90*time.Second)
 	both := func(statement string, args ...any) {
@@ -168,7 +169,7 @@ func unevenZones(t *testing.T, rules string, maria, other *servers.MySQLServer) 
 	before := strings.TrimPrefix(show(deadline(t, 20*time.Second), root, "SELECT @@GLOBAL.time_zone AS z"), "z\n")
 	mustExec(t, root, "SET GLOBAL time_zone = '+07:45'")
 	defer mustExec(t, root, "SET GLOBAL time_zone = '"+before+"'")
-	_, addr := shop(t, rules, maria, other)
+	_, addr := shop(t, rules, maria, other, 4)
 	c := session(t, "app:local@tcp("+addr+")/shop")
 	for _, statement := range []string{"SELECT COUNT(*) FROM t_note", "SELECT NOW(), v FROM t_note WHERE user_id = 3"} {
 		if got := show(deadline(t, 20*time.Second), c, statement); !strings.Contains(got, "begin with different time_zone") {
@@ -178,5 +179,51 @@ func unevenZones(t *testing.T, rules string, maria, other *servers.MySQLServer) 
 	mustExec(t, c, "SET time_zone = '+00:00'")
 	if got := show(deadline(t, 20*time.Second), c, "SELECT COUNT(*) AS n FROM t_note"); got != "n\n1" {
 		t.Errorf("in a zone of the session's own: %q", got)
+	}
+}
+
+// A query takes one connection for each data source it reads, and many queries never take more than the pool has. What needs more
+// than that is told so, and does not wait for itself.
+func TestScatterWithinItsConnections(t *testing.T) {
+	db := servers.MariaDB(t)
+	root := session(t, db.AdminDSN(""))
+	for _, name := range []string{"shop_0", "shop_1"} {
+		mustExec(t, root, "DROP DATABASE IF EXISTS "+name)
+		mustExec(t, root, "CREATE DATABASE "+name)
+	}
+	rules := filepath.Join(t.TempDir(), "shop.yaml")
+	if err := os.WriteFile(rules, []byte(strings.Replace(orderRules, "cluster: other", "cluster: maria", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	side, addr := shop(t, rules, db, db, 2)
+	ctx := deadline(t, 60*time.Second)
+	c := session(t, "app:local@tcp("+addr+")/shop")
+	mustExec(t, c, "CREATE TABLE t_order (order_id BIGINT PRIMARY KEY, user_id INT)")
+	mustExec(t, c, "INSERT INTO t_order VALUES (1, 1), (2, 2), (3, 3)")
+	var asking sync.WaitGroup
+	for range 8 {
+		c := session(t, "app:local@tcp("+addr+")/shop")
+		asking.Go(func() {
+			for range 20 {
+				if got := show(ctx, c, "SELECT COUNT(*) AS n FROM t_order"); got != "n\n3" {
+					t.Errorf("beside others: %q", got)
+					return
+				}
+			}
+		})
+	}
+	asking.Wait()
+	metrics, err := side.Get(ctx, "/metrics")
+	if err != nil || !strings.Contains(metrics, `sidewire_mysql_backend_connections{cluster="maria"} 2`) {
+		t.Errorf("%v, not two connections after queries over two data sources", err)
+	}
+
+	_, addr = shop(t, rules, db, db, 1)
+	c = session(t, "app:local@tcp("+addr+")/shop")
+	if got := show(ctx, c, "SELECT COUNT(*) AS n FROM t_order"); !strings.Contains(got, "more than the 1 connections") {
+		t.Errorf("two data sources through one connection: %q", got)
+	}
+	if got := show(ctx, c, "SELECT user_id FROM t_order WHERE user_id = 3 AND order_id = 3"); got != "user_id\n3" {
+		t.Errorf("one data source after that: %q", got)
 	}
 }
