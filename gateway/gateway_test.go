@@ -109,11 +109,17 @@ type client struct {
 
 func dial(t *testing.T, address string) *client {
 	t.Helper()
+	return dialFrom(t, nil, address)
+}
+
+// dialFrom connects from an address of this host; nil is any.
+func dialFrom(t *testing.T, source net.Addr, address string) *client {
+	t.Helper()
 	network := "tcp"
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		network, address = "unix", path
 	}
-	c, err := net.DialTimeout(network, address, patience)
+	c, err := (&net.Dialer{Timeout: patience, LocalAddr: source}).Dial(network, address)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -57,20 +57,35 @@ func (e *NoEndpoint) Error() string {
 	return fmt.Sprintf("cluster %q has no %s: %s", e.Cluster, e.Role, e.Reason)
 }
 
-// Pick chooses an endpoint.
+// Pick chooses an endpoint among its candidates.
+func (c *Cluster) Pick(w Want) (*Endpoint, error) {
+	var room [16]*Endpoint
+	fit, err := c.Candidates(w, room[:0])
+	if err != nil {
+		return nil, err
+	}
+	if w.Role == Primary && len(fit) > 1 {
+		if e := w.Writable.decide(fit); e != nil {
+			return e, nil
+		}
+		return nil, &NoEndpoint{c.name, w.Role, fmt.Sprintf("%s and %s both accept writes", fit[0].address, fit[1].address)}
+	}
+	return c.balance(fit), nil
+}
+
+// Candidates are the endpoints that may serve, at least one, in out, which is empty: for who chooses by a rule of its own.
 //
 // Endpoints that are out of health are taken only when no other of the wanted role is left: trying costs one error that is
 // due anyway, and a server that is back is found before its next probe.
-func (c *Cluster) Pick(w Want) (*Endpoint, error) {
+func (c *Cluster) Candidates(w Want, out []*Endpoint) ([]*Endpoint, error) {
 	select {
 	case <-c.gone:
 		return nil, fmt.Errorf("cluster %q: %w", c.name, ErrClosed)
 	default:
 	}
 	all := c.Endpoints()
-	var room [16]*Endpoint
 	conf := c.Config()
-	fit := c.matching(all, w, true, room[:0])
+	fit := c.matching(all, w, true, out)
 	if len(fit) == 0 || conf.Health.Panic > 0 {
 		var other [16]*Endpoint
 		if whole := c.matching(all, w, false, other[:0]); len(fit)*100 < len(whole)*max(1, conf.Health.Panic) {
@@ -88,13 +103,8 @@ func (c *Cluster) Pick(w Want) (*Endpoint, error) {
 		return nil, &NoEndpoint{c.name, w.Role, "no address is known for its names"}
 	case len(fit) == 0:
 		return nil, &NoEndpoint{c.name, w.Role, fmt.Sprintf("none of its %d endpoints is one", len(all))}
-	case w.Role == Primary && len(fit) > 1:
-		if e := w.Writable.decide(fit); e != nil {
-			return e, nil
-		}
-		return nil, &NoEndpoint{c.name, w.Role, fmt.Sprintf("%s and %s both accept writes", fit[0].address, fit[1].address)}
 	}
-	return c.balance(fit), nil
+	return fit, nil
 }
 
 // Rival is another endpoint than e that is healthy and takes writes; nil when there is none.

@@ -75,11 +75,12 @@ func (t *handler) Handle(ctx context.Context, c *listener.Conn) {
 }
 
 func (t *handler) relay(ctx context.Context, c *listener.Conn, block *ListenerBlock, entry *telemetry.Entry) error {
-	cl := t.host.Cluster(entry.Target)
-	if cl == nil {
+	target, _ := t.host.Upstream(entry.Target).(*upstream)
+	if target == nil {
 		return cluster.ErrClosed
 	}
-	e, err := cl.Pick(cluster.Want{})
+	cl := target.cluster
+	e, err := target.pick(c.RemoteAddr(), block.Hash)
 	if err != nil {
 		return err
 	}

@@ -17,8 +17,12 @@ const name = "tcp"
 type ListenerBlock struct {
 	Cluster     string          `yaml:"cluster" doc:"Where connections go; or clusters."`
 	Clusters    []Share         `yaml:"clusters" doc:"Several of them, each with its share of the connections."`
+	Hash        string          `yaml:"hash" enum:"source_ip|random" default:"source_ip" doc:"What a connection's place in a cluster with hashing is found by: its client's IP address, or nothing, as in Envoy without a hash_policy. Clients of unix sockets have none."`
 	IdleTimeout config.Duration `yaml:"idle_timeout" doc:"Close a connection on which nothing moved for so long; 0: never."`
 }
+
+// SetDefaults fills what a file leaves out.
+func (b *ListenerBlock) SetDefaults() { b.Hash = "source_ip" }
 
 // Share is a cluster's part of the connections.
 type Share struct {
@@ -48,7 +52,10 @@ func (b *ListenerBlock) choose(random uint64) string {
 }
 
 // ClusterBlock is the `tcp:` block of a cluster. Its presence alone says what the cluster speaks.
-type ClusterBlock struct{}
+type ClusterBlock struct {
+	Hashing  string `yaml:"hashing" enum:"envoy_ring|envoy_maglev" doc:"Connections of one client go to one endpoint, as with Envoy's ring_hash and maglev; empty: balance decides. When endpoints come or go a maglev moves little more than their clients, a ring, whose points grow and shrink with their number, more."`
+	RingSize int    `yaml:"ring_size" min:"1" max:"1048576" doc:"Points of an envoy_ring, at least: Envoy's minimum_ring_size. Left out: 1024."`
+}
 
 type protocol struct{}
 
@@ -56,7 +63,7 @@ type protocol struct{}
 func Protocol() host.Protocol { return protocol{} }
 
 func (protocol) Name() string       { return name }
-func (protocol) ListenerBlock() any { return &ListenerBlock{} }
+func (protocol) ListenerBlock() any { b := &ListenerBlock{}; b.SetDefaults(); return b }
 func (protocol) ClusterBlock() any  { return &ClusterBlock{} }
 
 func (protocol) CheckListener(m *config.Model, l *config.Listener, at config.Path) []config.Problem {
@@ -94,7 +101,24 @@ func (protocol) Meaningless() map[string]string {
 	}
 }
 
-func (protocol) CheckCluster(*config.Model, *config.Cluster, config.Path) []config.Problem {
+func (protocol) CheckCluster(_ *config.Model, c *config.Cluster, at config.Path) []config.Problem {
+	b := c.Block.(*ClusterBlock)
+	if b.RingSize > 0 && b.Hashing != "envoy_ring" {
+		return []config.Problem{at.Field("ring_size").Problem("needs hashing: envoy_ring")}
+	}
+	if b.Hashing == "" || len(c.Endpoints) == 0 {
+		return nil
+	}
+	if c.Balance != "least_requests" { // the default
+		return []config.Problem{at.Field("hashing").Problem("cannot stand beside balance: %s; leave one out", c.Balance)}
+	}
+	all := make([]*config.Endpoint, len(c.Endpoints))
+	for i := range c.Endpoints {
+		all[i] = &c.Endpoints[i]
+	}
+	if _, _, err := placement(b, all); err != nil {
+		return []config.Problem{at.Problem("%v", err)}
+	}
 	return nil
 }
 
@@ -113,7 +137,9 @@ func (probe) Ask(ctx context.Context, dial func(context.Context) (net.Conn, erro
 
 func (probe) Close() {}
 
-func (protocol) Upstream(host.Host, *cluster.Cluster) (host.Upstream, error) { return nil, nil }
+func (protocol) Upstream(h host.Host, c *cluster.Cluster) (host.Upstream, error) {
+	return &upstream{cluster: c, random: h.Rand}, nil
+}
 
 func (protocol) Listen(h host.Host, l *config.Listener) (listener.Handler, error) {
 	return newHandler(h, l), nil

@@ -147,13 +147,9 @@ func (b *build) cluster(it *item) {
 			return
 		}
 	}
-	var spread tree
-	switch {
-	case c.spread == nil:
-	case protocol != "redis":
+	spread, lost := c.hashed(protocol)
+	if lost {
 		c.notes.add("lb_policy: its connections carry no key to hash; they are balanced")
-	case treeOf(c.body["redis"])["hashing"] == nil:
-		spread = c.spread
 	}
 	meaningless := b.store.language.Meaningless(protocol)
 	idle := c.idle(meaningless)

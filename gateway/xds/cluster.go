@@ -16,6 +16,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/sidewire/sidewire/sharding/hash"
 )
 
 // metadataKey is where endpoints and clusters carry what only sidewire knows: role, zone, name.
@@ -150,7 +152,11 @@ func (r *clusterReading) hashing(c *clusterv3.Cluster, name string, typed *anypb
 	if ring, ok := config.(interface {
 		GetMinimumRingSize() *wrapperspb.UInt64Value
 	}); ok && ring.GetMinimumRingSize() != nil {
-		r.spread["ring_size"] = int64(ring.GetMinimumRingSize().Value)
+		size := ring.GetMinimumRingSize().Value
+		if size < 1 || size > hash.MaxEnvoyRingSize {
+			return true, fmt.Errorf("minimum_ring_size: %d is not between 1 and %d", size, hash.MaxEnvoyRingSize)
+		}
+		r.spread["ring_size"] = int64(size)
 	}
 	if table, ok := config.(interface {
 		GetTableSize() *wrapperspb.UInt64Value
@@ -171,6 +177,21 @@ func (r *clusterReading) hashing(c *clusterv3.Cluster, name string, typed *anypb
 		r.spread["eject"] = true // what Envoy knows to be out of health has no part of its ring
 	}
 	return true, nil
+}
+
+// hashed is what a policy that spreads keys means to a protocol, or that it is lost on one without keys. A block of sidewire's own that says how comes first.
+func (r *clusterReading) hashed(protocol string) (spread tree, lost bool) {
+	switch {
+	case r.spread == nil || treeOf(r.body[protocol])["hashing"] != nil:
+		return nil, false
+	case protocol == "tcp":
+		spread = clone(r.spread)
+		delete(spread, "eject") // its connections never go to what is out of health
+		return spread, false
+	case protocol == "redis":
+		return r.spread, false
+	}
+	return nil, true
 }
 
 // policies are Envoy's load-balancing policies by the file's names for them.

@@ -13,6 +13,7 @@ import (
 	postgresv3 "github.com/envoyproxy/go-control-plane/contrib/envoy/extensions/filters/network/postgres_proxy/v3alpha"
 	limitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/connection_limit/v3"
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -145,13 +146,16 @@ func (c *chain) tcp(config *anypb.Any) error {
 	default:
 		return errors.New("names no cluster")
 	}
-	if err := refuseFields(&m, "metadata_match", "tunneling_config", "on_demand", "hash_policy"); err != nil {
+	if err := refuseFields(&m, "metadata_match", "tunneling_config", "on_demand"); err != nil {
 		return err
+	}
+	if err := putHash(block, m.HashPolicy); err != nil {
+		return fmt.Errorf("hash_policy: %w", err)
 	}
 	if err := putDuration(block, "idle_timeout", m.IdleTimeout); err != nil {
 		return err
 	}
-	c.notes.rest("tcp_proxy", &m, "cluster", "weighted_clusters", "stat_prefix", "idle_timeout")
+	c.notes.rest("tcp_proxy", &m, "cluster", "weighted_clusters", "stat_prefix", "idle_timeout", "hash_policy")
 	var clusters []string
 	for _, w := range m.GetWeightedClusters().GetClusters() {
 		clusters = append(clusters, w.Name)
@@ -160,6 +164,21 @@ func (c *chain) tcp(config *anypb.Any) error {
 		clusters = append(clusters, m.GetCluster())
 	}
 	c.ends("tcp", block, clusters...)
+	return nil
+}
+
+// putHash writes down what a connection is placed by; without a policy Envoy throws dice.
+func putHash(block tree, policies []*typev3.HashPolicy) error {
+	block["hash"] = "random"
+	switch {
+	case len(policies) > 1:
+		return fmt.Errorf("%d policies are not supported, only one is", len(policies))
+	case len(policies) == 0:
+		return nil
+	case policies[0].GetSourceIp() == nil:
+		return errors.New("filter_state is not supported, only source_ip is")
+	}
+	block["hash"] = "source_ip"
 	return nil
 }
 

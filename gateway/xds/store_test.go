@@ -25,12 +25,14 @@ type wireListener struct {
 	Idle     config.Duration `yaml:"idle_timeout"`
 	Password config.Secret   `yaml:"password"`
 	Book     string          `yaml:"book"`
+	Hash     string          `yaml:"hash"`
 }
 
 type wireCluster struct {
 	Password config.Secret   `yaml:"password"`
 	HashTag  string          `yaml:"hash_tag"`
 	Hashing  string          `yaml:"hashing"`
+	RingSize int             `yaml:"ring_size"`
 	Timeout  config.Duration `yaml:"timeout"`
 }
 
@@ -280,6 +282,25 @@ func TestLimitsThatMeanNothing(t *testing.T) {
 	}
 	if got := b.process.snapshot.Cluster("c").Limits.Total; got != 7 {
 		t.Errorf("the last good version is gone: %d", got)
+	}
+}
+
+// A policy that hashes places connections at layer 4; who is out of health has no part in that, so that there is no word for it.
+func TestHashingOfConnections(t *testing.T) {
+	b := newBench(t)
+	c := &clusterv3.Cluster{}
+	fromYAML(t, `{name: c, type: EDS, eds_cluster_config: {eds_config: {ads: {}}}, lb_policy: RING_HASH, ring_hash_lb_config: {minimum_ring_size: 64}, outlier_detection: {}}`, c)
+	if wrong := b.push("1", c, endpoints(t, "c", 1), listener(t, "l", 100, "c")); wrong != "" {
+		t.Fatal(wrong)
+	}
+	if got := b.process.snapshot.Cluster("c").Block.(*wireCluster); *got != (wireCluster{Hashing: "envoy_ring", RingSize: 64}) {
+		t.Errorf("the cluster's block is %+v", got)
+	}
+	if notes := b.last.notes["cluster c"]; len(notes) > 0 {
+		t.Errorf("notes: %q", notes)
+	}
+	if spread, lost := (&clusterReading{spread: tree{"hashing": "envoy_ring"}}).hashed("kafka"); spread != nil || !lost {
+		t.Errorf("to Kafka it means %v", spread)
 	}
 }
 

@@ -15,6 +15,14 @@ type KeyPlacement interface {
 	PlaceKey(key []byte) int
 }
 
+// HashPlacement maps the hash of something else than a key to the index of a server.
+type HashPlacement interface {
+	PlaceHash(h uint64) int
+}
+
+// XXHash64 is the hash of a client's address in Envoy's tcp_proxy.
+func XXHash64(b []byte) uint64 { return xxhash.Sum64(b) }
+
 // Murmur64 is MurmurHash2 for 64 bits with the seed of GNU's std::hash, with which Envoy hashes Redis keys.
 func Murmur64(key []byte) uint64 {
 	const seed, mul = 0xc70f6907, 0xc6a4a7935bd1e995
@@ -74,9 +82,10 @@ func NewEnvoyRing(servers []Server, size int) (*EnvoyRing, error) {
 }
 
 // PlaceKey finds the first point at or behind the key's hash.
-func (r *EnvoyRing) PlaceKey(key []byte) int { return r.place(Murmur64(key)) }
+func (r *EnvoyRing) PlaceKey(key []byte) int { return r.PlaceHash(Murmur64(key)) }
 
-func (r *EnvoyRing) place(h uint64) int {
+// PlaceHash finds the first point at or behind h.
+func (r *EnvoyRing) PlaceHash(h uint64) int {
 	lo, hi := 0, len(r.points)
 	for lo < hi {
 		mid := int(uint(lo+hi) >> 1)
@@ -151,6 +160,7 @@ func newEnvoyMaglev(servers []Server, size uint64) (*EnvoyMaglev, error) {
 }
 
 // PlaceKey looks the key's hash up.
-func (m *EnvoyMaglev) PlaceKey(key []byte) int { return m.place(Murmur64(key)) }
+func (m *EnvoyMaglev) PlaceKey(key []byte) int { return m.PlaceHash(Murmur64(key)) }
 
-func (m *EnvoyMaglev) place(h uint64) int { return int(m.table[h%uint64(len(m.table))]) }
+// PlaceHash looks h up.
+func (m *EnvoyMaglev) PlaceHash(h uint64) int { return int(m.table[h%uint64(len(m.table))]) }

@@ -43,7 +43,7 @@ func TestRingIsEnvoys(t *testing.T) {
 		t.Fatalf("ring is %v\nwant %v", r.points, want)
 	}
 	for h, server := range map[uint64]int{0: 4, math.MaxUint64: 4, 3551244743356806947: 5, 3551244743356806948: 3, 16117243373044804880: 0} {
-		if got := r.place(h); got != server {
+		if got := r.PlaceHash(h); got != server {
 			t.Errorf("%d is placed on %d, want %d", h, got, server)
 		}
 	}
