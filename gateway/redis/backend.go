@@ -295,6 +295,9 @@ func (b *backend) take(f []byte) {
 func (b *backend) count(p *pending, size int, failed bool) {
 	n := b.pool.node
 	n.upstream.meter.answered(n, p, b.engine.clock, size, failed, b.text(p))
+	if p.op == nil && p.session != nil {
+		p.session.gate.answered(p.command, failed)
+	}
 	if b.engine.observe != nil {
 		b.engine.observe(n, *p, size, failed)
 	}
@@ -428,6 +431,9 @@ func (b *backend) abandon(p *pending, err error, unseen bool) {
 	}
 	b.pool.node.abandoned(p)
 	reply := redis.AppendError(b.engine.take(), msg)
+	if p.op == nil && p.session != nil {
+		p.session.gate.answered(p.command, true)
+	}
 	switch {
 	case p.op != nil:
 		p.op.part(int(p.part), reply)

@@ -209,8 +209,15 @@ func unknownText(r *redis.Request) string {
 
 func clipped(b []byte, n int) string { return string(b[:min(len(b), max(n, 0))]) }
 
+// unrecognised says that there is no such command.
+func (s *session) unrecognised() bool {
+	s.gate.stats.unsupported++
+	return s.refuse(unknownText(&s.request))
+}
+
 // refused says no, and why.
 func (s *session) refused(c *redis.Command) bool {
+	s.gate.stats.unsupported++
 	why := "is not supported through a proxy"
 	if s.view.upstream.mode != modeSingle {
 		why = "is not supported over several servers"

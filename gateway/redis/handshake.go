@@ -22,8 +22,31 @@ type gate struct {
 	stats struct {
 		sessions, protocolErrors, overflows uint64
 		delayed, failed                     uint64 // on purpose
+		invalid, unsupported                uint64 // refused here: a wrong number of arguments, a command that is not known or not served
+		commands                            [redis.Count + 1]outcomes
 	}
 	onLeft func(*session)
+}
+
+// outcomes are the answers to a command of clients; one that was split counts once.
+type outcomes struct{ total, failed uint64 }
+
+// answered counts an answer for which a server was asked; id is the command's.
+func (g *gate) answered(id uint16, failed bool) {
+	o := &g.stats.commands[id]
+	o.total++
+	if failed {
+		o.failed++
+	}
+}
+
+// joined counts the answer of several servers; no command is one that the table does not know.
+func (g *gate) joined(c *redis.Command, reply []byte) {
+	id := uint16(redis.Count)
+	if c != nil {
+		id = c.ID
+	}
+	g.answered(id, len(reply) > 0 && reply[0] == redis.TypeError)
 }
 
 // face is what the listener pretends to be.

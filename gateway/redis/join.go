@@ -75,6 +75,7 @@ func (o *op) part(i int, f []byte) {
 	}
 	if !s.closed {
 		b := o.join(o, s.engine.take())
+		s.gate.joined(o.command, b)
 		s.deliver(o.seq, b)
 		s.engine.give(b)
 	}

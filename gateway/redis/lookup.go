@@ -24,7 +24,7 @@ const (
 // lookup serves a command that the table does not know, over several servers. One of them is asked what it is.
 func (s *session) lookup() bool {
 	if len(s.request.Arg(0)) > maxName {
-		return s.refuse(unknownText(&s.request))
+		return s.unrecognised()
 	}
 	name := strings.ToLower(string(s.request.Arg(0)))
 	if c := s.gate.custom[name]; c != nil {
@@ -42,7 +42,7 @@ func (s *session) lookup() bool {
 	}
 	if l != nil && s.engine.clock < l.until {
 		if l.command == nil {
-			return s.refuse(unknownText(&s.request))
+			return s.unrecognised()
 		}
 		return s.dynamic(l.command)
 	}

@@ -378,5 +378,6 @@ func (s *session) unreachable(node int, err error) bool {
 
 // wrongArity answers as Redis does.
 func (s *session) wrongArity(c *redis.Command) bool {
+	s.gate.stats.invalid++
 	return s.refuse("ERR wrong number of arguments for '" + c.FullName() + "' command")
 }

@@ -74,17 +74,29 @@ func (r *room) conventional(cluster, command string) {
 
 // gateStats shows a listener under Envoy's names.
 func (r *room) gateStats(gate string) {
-	reg := r.host.Metrics()
 	for name, f := range map[string]func(g gateReading) uint64{
 		"downstream_cx_active": func(g gateReading) uint64 { return g.Sessions }, "downstream_cx_total": func(g gateReading) uint64 { return g.Total },
 		"downstream_cx_protocol_error": func(g gateReading) uint64 { return g.ProtocolErrors },
+		"splitter.invalid_request":     func(g gateReading) uint64 { return g.Invalid }, "splitter.unsupported_command": func(g gateReading) uint64 { return g.Unsupported },
 	} {
-		reg.Stat("redis."+gate+"."+name, telemetry.StatFunc(func() int64 {
-			r.reading.mu.Lock()
-			defer r.reading.mu.Unlock()
-			return int64(f(r.reading.gates[gate]))
-		}))
+		r.gateStat(gate, name, f)
 	}
+}
+
+// gateCommandStats shows what a listener's clients were answered to a command.
+func (r *room) gateCommandStats(gate, command string) {
+	at := "command." + strings.ReplaceAll(command, "|", "_") + "."
+	r.gateStat(gate, at+"total", func(g gateReading) uint64 { return g.commands[command].total })
+	r.gateStat(gate, at+"success", func(g gateReading) uint64 { return g.commands[command].total - g.commands[command].failed })
+	r.gateStat(gate, at+"error", func(g gateReading) uint64 { return g.commands[command].failed })
+}
+
+func (r *room) gateStat(gate, name string, f func(g gateReading) uint64) {
+	r.host.Metrics().Stat("redis."+gate+"."+name, telemetry.StatFunc(func() int64 {
+		r.reading.mu.Lock()
+		defer r.reading.mu.Unlock()
+		return int64(f(r.reading.gates[gate]))
+	}))
 }
 
 // measurePool shows a cluster's connections under OpenTelemetry's names. Shared ones are never lent: what is lent are those that a client

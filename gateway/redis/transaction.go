@@ -59,7 +59,7 @@ func (s *session) collect(c *redis.Command) bool {
 	}
 	if c == nil {
 		m.broken = true
-		return s.refuse(unknownText(r))
+		return s.unrecognised()
 	}
 	switch c.Name {
 	case "multi":

@@ -43,7 +43,9 @@ type nodeReading struct {
 }
 
 type gateReading struct {
-	Sessions, Total, ProtocolErrors, Overflows, Delayed, Failed uint64
+	Sessions, Total, ProtocolErrors, Overflows, Delayed, Failed, Invalid, Unsupported uint64
+
+	commands map[string]outcomes
 }
 
 // read takes a reading on the loop. Readings within a moment of each other are one.
@@ -71,7 +73,7 @@ func (r *room) snapshot(rd *reading) {
 		rd.clusters[u.name] = u.reading()
 	}
 	for _, g := range r.engine.gates {
-		rd.gates[g.name] = gateReading{Total: g.stats.sessions, ProtocolErrors: g.stats.protocolErrors, Overflows: g.stats.overflows, Delayed: g.stats.delayed, Failed: g.stats.failed}
+		rd.gates[g.name] = g.reading()
 	}
 	for _, s := range r.engine.sessions {
 		g := rd.gates[s.gate.name]
@@ -117,7 +119,7 @@ func (u *upstream) reading() clusterReading {
 func (r *room) instrument() {
 	reg := r.host.Metrics()
 	r.host.Statements().Source(protocolName, r.digests)
-	known := map[[2]string]bool{}
+	known := map[[3]string]bool{}
 	var mu sync.Mutex
 	reg.BeforeReading(func() {
 		rd := r.read()
@@ -127,23 +129,40 @@ func (r *room) instrument() {
 		defer mu.Unlock()
 		for cluster, commands := range rd.commands {
 			for command := range commands {
-				if k := [2]string{cluster, command}; !known[k] {
+				if k := [3]string{"cluster", cluster, command}; !known[k] {
 					known[k] = true
 					r.instrumentCommand(cluster, command)
 				}
 			}
-			if k := [2]string{cluster, ""}; !known[k] {
+			if k := [3]string{"cluster", cluster}; !known[k] {
 				known[k] = true
 				r.instrumentCluster(cluster)
 			}
 		}
-		for gate := range rd.gates {
-			if k := [2]string{"", gate}; !known[k] {
+		for gate, g := range rd.gates {
+			if k := [3]string{"listener", gate}; !known[k] {
 				known[k] = true
 				r.instrumentGate(gate)
 			}
+			for command := range g.commands {
+				if k := [3]string{"listener", gate, command}; !known[k] {
+					known[k] = true
+					r.gateCommandStats(gate, command)
+				}
+			}
 		}
 	})
+}
+
+func (g *gate) reading() gateReading {
+	out := gateReading{Total: g.stats.sessions, ProtocolErrors: g.stats.protocolErrors, Overflows: g.stats.overflows, Delayed: g.stats.delayed, Failed: g.stats.failed,
+		Invalid: g.stats.invalid, Unsupported: g.stats.unsupported, commands: map[string]outcomes{}}
+	for id, o := range g.stats.commands {
+		if o.total > 0 {
+			out.commands[commandName(uint16(id))] = o
+		}
+	}
+	return out
 }
 
 func (r *room) tally(cluster, command string) tally {
