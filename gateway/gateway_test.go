@@ -78,6 +78,11 @@ func echoServer(t *testing.T, name string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveEcho(t, l, name)
+}
+
+func serveEcho(t *testing.T, l net.Listener, name string) string {
+	t.Helper()
 	var all sync.WaitGroup
 	t.Cleanup(func() { l.Close(); all.Wait() })
 	all.Go(func() {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/sidewire/sidewire/gateway/config"
 )
 
 // certs lists the chains that listeners and clusters present (envoy.admin.v3.Certificates).
@@ -34,6 +36,12 @@ func (s *Server) certs(w http.ResponseWriter, _ *http.Request) {
 			if l.TLS != nil {
 				c, err := l.TLS.Config()
 				add("listener "+l.Name, l.TLS.Cert, c, err)
+			}
+			if b, ok := l.Block.(interface{ Certificates() []*config.ServerTLS }); ok { // of filter chains
+				for _, t := range b.Certificates() {
+					c, err := t.Config()
+					add("listener "+l.Name, t.Cert, c, err)
+				}
 			}
 		}
 		for _, cl := range snap.Clusters() {

@@ -132,6 +132,10 @@ func (d *decoder) structure(n *yaml.Node, at Path, v reflect.Value) {
 			d.fail(at.Field(f.Name), "is missing")
 		}
 	}
+	if t, ok := v.Addr().Interface().(*ServerTLS); ok { // a listener's, or one inside a protocol's block
+		t.certPEM = d.pem(at.Field("cert"), t.Cert)
+		t.caPEM = d.pem(at.Field("client_ca"), t.ClientCA)
+	}
 }
 
 // pairs calls each for every key of a mapping and refuses a key that stands twice: YAML readers disagree on which wins.

@@ -118,11 +118,6 @@ func (d *decoder) secrets(n *yaml.Node) {
 func (d *decoder) listener(l Language, n *yaml.Node, at Path, origin Origin) *Listener {
 	out := &Listener{Origin: origin}
 	out.Protocol, out.Block = d.block(l, n, at, out, Protocol.ListenerBlock)
-	if out.TLS != nil {
-		tls := at.Field("tls")
-		out.TLS.certPEM = d.pem(tls.Field("cert"), out.TLS.Cert)
-		out.TLS.caPEM = d.pem(tls.Field("client_ca"), out.TLS.ClientCA)
-	}
 	return out
 }
 

@@ -26,26 +26,36 @@ type handler struct {
 	in   *telemetry.Counter
 	out  *telemetry.Counter
 
-	block    atomic.Pointer[ListenerBlock]
+	unmatched   *telemetry.Counter
+	uninspected *telemetry.Counter
+
+	routes   atomic.Pointer[routes]
 	sessions listener.Sessions
 }
 
-func newHandler(h host.Host, l *config.Listener) *handler {
+func newHandler(h host.Host, l *config.Listener) (*handler, error) {
 	t := &handler{
 		host: h,
 		all:  h.Metrics().Counter("sidewire_tcp_connections_total", "Connections of clients.", "listener", l.Name),
 		in:   h.Metrics().Counter("sidewire_tcp_received_bytes_total", "Bytes from clients.", "listener", l.Name),
 		out:  h.Metrics().Counter("sidewire_tcp_sent_bytes_total", "Bytes to clients.", "listener", l.Name),
+
+		unmatched:   h.Metrics().Counter("sidewire_tcp_unmatched_total", "Connections closed because no filter chain matched.", "listener", l.Name),
+		uninspected: h.Metrics().Counter("sidewire_tcp_uninspected_total", "Connections that ended, or were closed, before they had said which filter chain they need.", "listener", l.Name),
 	}
 	for name, c := range map[string]*telemetry.Counter{"downstream_cx_total": t.all, "downstream_cx_rx_bytes_total": t.in, "downstream_cx_tx_bytes_total": t.out} {
 		h.Metrics().Stat("tcp."+l.Name+"."+name, c) // as Envoy calls them
 	}
-	t.block.Store(l.Block.(*ListenerBlock))
-	return t
+	h.Metrics().Stat("listener."+l.Name+".no_filter_chain_match", t.unmatched)
+	return t, t.Update(l)
 }
 
 func (t *handler) Update(l *config.Listener) error {
-	t.block.Store(l.Block.(*ListenerBlock))
+	r, err := newRoutes(l.Block.(*ListenerBlock))
+	if err != nil {
+		return err
+	}
+	t.routes.Store(r)
 	return nil
 }
 
@@ -63,9 +73,12 @@ func (t *handler) Handle(ctx context.Context, c *listener.Conn) {
 	t.sessions.Begin()
 	defer t.sessions.End()
 	defer c.Close()
-	block := t.block.Load()
-	entry := telemetry.Entry{Time: c.Started, Listener: c.Listener().Name(), Protocol: name, Client: c.Client(), Target: block.choose(t.host.Rand()), Operation: "connection"}
-	err := t.relay(ctx, c, block, &entry)
+	target, first := t.admit(ctx, c)
+	if target == nil {
+		return
+	}
+	entry := telemetry.Entry{Time: c.Started, Listener: c.Listener().Name(), Protocol: name, Client: c.Client(), Target: target.choose(t.host.Rand()), Operation: "connection"}
+	err := t.relay(ctx, c, target, first, &entry)
 	if err != nil && !quiet(err) {
 		entry.Error = err.Error()
 		t.host.Log().Warn("connection failed", "listener", entry.Listener, "client", entry.Client, "error", err)
@@ -74,13 +87,14 @@ func (t *handler) Handle(ctx context.Context, c *listener.Conn) {
 	t.host.Access().Log(&entry)
 }
 
-func (t *handler) relay(ctx context.Context, c *listener.Conn, block *ListenerBlock, entry *telemetry.Entry) error {
-	target, _ := t.host.Upstream(entry.Target).(*upstream)
-	if target == nil {
+// relay joins the client with a server, which is sent first what was read of the client already.
+func (t *handler) relay(ctx context.Context, c *listener.Conn, target *Target, first []byte, entry *telemetry.Entry) error {
+	servers, _ := t.host.Upstream(entry.Target).(*upstream)
+	if servers == nil {
 		return cluster.ErrClosed
 	}
-	cl := target.cluster
-	e, err := target.pick(c.RemoteAddr(), block.Hash)
+	cl := servers.cluster
+	e, err := servers.pick(c.RemoteAddr(), target.Hash)
 	if err != nil {
 		return err
 	}
@@ -99,7 +113,13 @@ func (t *handler) relay(ctx context.Context, c *listener.Conn, block *ListenerBl
 	cl.Report(e, nil)
 	stop := context.AfterFunc(ctx, func() { interrupt(up) })
 	defer stop()
-	idle := block.IdleTimeout.Std()
+	idle := target.IdleTimeout.Std()
+	if len(first) > 0 {
+		if _, err := up.Write(first); err != nil {
+			return err
+		}
+		t.in.Add(int64(len(first)))
+	}
 	back := make(chan error, 1)
 	go func() {
 		n, err := pump(c.Conn, up, idle, t.out)
@@ -110,7 +130,7 @@ func (t *handler) relay(ctx context.Context, c *listener.Conn, block *ListenerBl
 		back <- err
 	}()
 	n, err := pump(up, c.Conn, idle, t.in)
-	entry.BytesIn = n
+	entry.BytesIn = n + int64(len(first))
 	if err != nil {
 		interrupt(up)
 	}

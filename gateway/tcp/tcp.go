@@ -15,6 +15,20 @@ const name = "tcp"
 
 // ListenerBlock is the `tcp:` block of a listener.
 type ListenerBlock struct {
+	Target
+	Chains  []Chain         `yaml:"chains" doc:"Several targets, chosen by what a connection says first and where it comes from; instead of cluster and clusters."`
+	Default *Chain          `yaml:"default_chain" doc:"With chains: where connections go that no chain matches; left out: they are closed. It has no match."`
+	Inspect config.Duration `yaml:"inspect_timeout" doc:"With chains that look at TLS: how long a client may take until it has said enough." default:"15s"`
+}
+
+// SetDefaults fills what a file leaves out.
+func (b *ListenerBlock) SetDefaults() {
+	b.Target.SetDefaults()
+	b.Inspect = config.Duration(15e9)
+}
+
+// Target is where connections go.
+type Target struct {
 	Cluster     string          `yaml:"cluster" doc:"Where connections go; or clusters."`
 	Clusters    []Share         `yaml:"clusters" doc:"Several of them, each with its share of the connections."`
 	Hash        string          `yaml:"hash" enum:"source_ip|random" default:"source_ip" doc:"What a connection's place in a cluster with hashing is found by: its client's IP address, or nothing, as in Envoy without a hash_policy. Clients of unix sockets have none."`
@@ -22,7 +36,7 @@ type ListenerBlock struct {
 }
 
 // SetDefaults fills what a file leaves out.
-func (b *ListenerBlock) SetDefaults() { b.Hash = "source_ip" }
+func (b *Target) SetDefaults() { b.Hash = "source_ip" }
 
 // Share is a cluster's part of the connections.
 type Share struct {
@@ -34,7 +48,7 @@ type Share struct {
 func (s *Share) SetDefaults() { s.Weight = 1 }
 
 // choose is the cluster that the next connection goes to.
-func (b *ListenerBlock) choose(random uint64) string {
+func (b *Target) choose(random uint64) string {
 	total := uint64(0)
 	for _, s := range b.Clusters {
 		total += uint64(s.Weight)
@@ -68,6 +82,17 @@ func (protocol) ClusterBlock() any  { return &ClusterBlock{} }
 
 func (protocol) CheckListener(m *config.Model, l *config.Listener, at config.Path) []config.Problem {
 	b := l.Block.(*ListenerBlock)
+	if len(b.Chains) > 0 {
+		return b.checkChains(m, l, at)
+	}
+	problems := b.Target.check(m, at)
+	if b.Default != nil {
+		problems = append(problems, at.Field("default_chain").Problem("needs chains"))
+	}
+	return problems
+}
+
+func (b *Target) check(m *config.Model, at config.Path) []config.Problem {
 	switch {
 	case b.Cluster == "" && len(b.Clusters) == 0:
 		return []config.Problem{at.Field("cluster").Problem("is missing")}
@@ -142,5 +167,9 @@ func (protocol) Upstream(h host.Host, c *cluster.Cluster) (host.Upstream, error)
 }
 
 func (protocol) Listen(h host.Host, l *config.Listener) (listener.Handler, error) {
-	return newHandler(h, l), nil
+	t, err := newHandler(h, l)
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
 }

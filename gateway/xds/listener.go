@@ -6,10 +6,14 @@ import (
 	"slices"
 	"strings"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	proxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/proxy_protocol/v3"
+	inspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 )
+
+const tlsInspector = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"
 
 // reading is a listener or cluster as it was understood.
 type reading struct {
@@ -48,26 +52,32 @@ func readListener(l *listenerv3.Listener, ext extensions) (*reading, error) {
 	if l.UseOriginalDst.GetValue() || l.Transparent.GetValue() {
 		return nil, errors.New("use_original_dst and transparent mean traffic interception, which is not supported")
 	}
-	if err := listenerFilters(l, r); err != nil {
-		return nil, err
-	}
 	chains := l.FilterChains
 	if l.DefaultFilterChain != nil {
 		chains = append(slices.Clone(chains), l.DefaultFilterChain)
 	}
-	switch {
-	case len(chains) == 0:
+	if len(chains) == 0 {
 		return nil, errors.New("filter_chains: is empty")
-	case len(chains) > 1:
-		return nil, fmt.Errorf("filter_chains: %d chains; choosing between chains is not supported", len(chains))
 	}
-	if err := chainMatch(l, chains[0], r); err != nil {
-		return nil, fmt.Errorf("filter_chain_match: %w", err)
-	}
-	r.notes.rest("listener", l, "name", "address", "bind_to_port", "use_original_dst", "transparent", "listener_filters", "filter_chains", "default_filter_chain",
-		"traffic_direction", "stat_prefix", "metadata")
-	if err := readChain(chains[0], r, ext); err != nil {
+	several := len(chains) > 1 || len(l.FilterChains) == 1 && chooses(chains[0].FilterChainMatch)
+	if err := listenerFilters(l, r, several); err != nil {
 		return nil, err
+	}
+	understood := []string{"name", "address", "bind_to_port", "use_original_dst", "transparent", "listener_filters", "filter_chains", "default_filter_chain",
+		"traffic_direction", "stat_prefix", "metadata"}
+	if several {
+		if err := readChains(l, r, ext); err != nil {
+			return nil, err
+		}
+		r.notes.rest("listener", l, append(understood, "listener_filters_timeout")...)
+	} else {
+		if err := chainMatch(l, chains[0], r); err != nil {
+			return nil, fmt.Errorf("filter_chain_match: %w", err)
+		}
+		r.notes.rest("listener", l, understood...)
+		if err := readChain(chains[0], r, ext); err != nil {
+			return nil, err
+		}
 	}
 	all := []tree{r.body}
 	for _, own := range r.resources {
@@ -77,11 +87,24 @@ func readListener(l *listenerv3.Listener, ext extensions) (*reading, error) {
 	return r, nil
 }
 
-// listenerFilters looks at what would inspect a connection first.
-func listenerFilters(l *listenerv3.Listener, r *reading) error {
+// listenerFilters looks at what would inspect a connection first. With several chains TLS is inspected where one of them asks for
+// it, as Envoy does even when the filter is not there.
+func listenerFilters(l *listenerv3.Listener, r *reading, several bool) error {
 	for _, f := range l.ListenerFilters {
-		switch typeName(f.GetTypedConfig().GetTypeUrl()) {
-		case "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector", "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector",
+		kind := typeName(f.GetTypedConfig().GetTypeUrl())
+		if several && kind == tlsInspector {
+			var m inspectorv3.TlsInspector
+			if err := f.GetTypedConfig().UnmarshalTo(&m); err != nil {
+				return fmt.Errorf("listener_filters: %s: %w", f.Name, err)
+			}
+			r.notes.rest("tls_inspector", &m)
+			continue
+		}
+		if several && strings.HasSuffix(kind, "Inspector") {
+			return fmt.Errorf("listener_filters: %s (%s) is not supported with several filter chains", f.Name, kind)
+		}
+		switch kind {
+		case tlsInspector, "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector",
 			"envoy.extensions.filters.listener.postgres_inspector.v3alpha.PostgresInspector":
 			r.notes.add("listener filter %s is not needed: protocols are declared, not guessed", f.Name)
 		case "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol":
@@ -95,7 +118,7 @@ func listenerFilters(l *listenerv3.Listener, r *reading) error {
 			r.notes.rest("proxy_protocol", &m, "stat_prefix")
 			r.body["proxy_protocol"] = tree{"trusted": []any{"0.0.0.0/0", "::/0"}} // every peer must send a header, and is believed
 		default:
-			return fmt.Errorf("listener_filters: %s (%s) is not supported", f.Name, typeName(f.GetTypedConfig().GetTypeUrl()))
+			return fmt.Errorf("listener_filters: %s (%s) is not supported", f.Name, kind)
 		}
 	}
 	return nil
@@ -119,14 +142,17 @@ func chainMatch(l *listenerv3.Listener, c *listenerv3.FilterChain, r *reading) e
 	default:
 		return fmt.Errorf("transport_protocol: %q does not fit the chain's transport_socket; protocols are declared, not guessed", want)
 	}
-	var allow []any
-	for _, p := range m.SourcePrefixRanges {
-		allow = append(allow, fmt.Sprintf("%s/%d", p.AddressPrefix, p.GetPrefixLen().GetValue()))
-	}
-	if len(allow) > 0 {
+	if allow := networks(m.SourcePrefixRanges); len(allow) > 0 {
 		r.body["allow"] = allow
 	}
 	return nil
+}
+
+func networks(ranges []*corev3.CidrRange) (out []any) {
+	for _, p := range ranges {
+		out = append(out, fmt.Sprintf("%s/%d", p.AddressPrefix, p.GetPrefixLen().GetValue()))
+	}
+	return out
 }
 
 func readChain(c *listenerv3.FilterChain, r *reading, ext extensions) error {

@@ -470,7 +470,7 @@ func (s *store) tryListener(l *reading) error {
 	}
 	body, generic, missing := s.fill(l.body)
 	if len(missing) > 0 {
-		delete(body, "tls")
+		withoutTLS(body)
 		for name := range generic {
 			if generic[name] == "" {
 				generic[name] = "stand-in"
@@ -487,6 +487,17 @@ func (s *store) tryListener(l *reading) error {
 		return nil // the rest is known when what it refers to is here
 	}
 	return asError(inside("listeners", problems))
+}
+
+// withoutTLS takes a listener's TLS away, and that of its filter chains.
+func withoutTLS(body tree) {
+	delete(body, "tls")
+	block := treeOf(body["tcp"])
+	delete(treeOf(block["default_chain"]), "tls")
+	chains, _ := block["chains"].([]any)
+	for _, c := range chains {
+		delete(treeOf(c), "tls")
+	}
 }
 
 // declares tells whether a body has a protocol's block.
