@@ -200,6 +200,28 @@ func TestDeniedTopicsAreNotMoved(t *testing.T) {
 	}
 }
 
+// pages lists all topics, one partition a page, and counts their partitions. cursor is told where each page but the last ends.
+func pages(t *testing.T, ctx context.Context, cl *kgo.Client, cursor func(topic string)) map[string]int {
+	t.Helper()
+	seen := map[string]int{}
+	req := kmsg.NewPtrDescribeTopicPartitionsRequest()
+	req.ResponsePartitionLimit = 1
+	for range 20 {
+		resp := ask[*kmsg.DescribeTopicPartitionsResponse](t, ctx, cl, req)
+		for _, topic := range resp.Topics {
+			seen[*topic.Topic] += len(topic.Partitions)
+		}
+		next := resp.NextCursor
+		if next == nil {
+			return seen
+		}
+		cursor(next.Topic)
+		req.Cursor = &kmsg.DescribeTopicPartitionsRequestCursor{Topic: next.Topic, Partition: next.Partition}
+	}
+	t.Fatalf("no end after %v", seen)
+	return nil
+}
+
 // A list of topics that goes on at one that is denied does not tell its name, and is whole all the same.
 func TestCursorsDoNotNameDeniedTopics(t *testing.T) {
 	leak.Check(t)
@@ -207,28 +229,16 @@ func TestCursorsDoNotNameDeniedTopics(t *testing.T) {
 	p := start(t, c.ListenAddrs(), `brokers: {ports: PORTS}, rules: [{action: deny, topics: [secret*]}]`, "", "")
 	ctx := within(t, 40*time.Second)
 	cl := client(t, p.addr)
-	seen := map[string]int{}
-	req := kmsg.NewPtrDescribeTopicPartitionsRequest()
-	req.ResponsePartitionLimit = 1
-	for pages := 0; ; pages++ {
-		if pages > 20 {
-			t.Fatalf("no end after %v", seen)
+	seen := pages(t, ctx, cl, func(cursor string) {
+		if strings.Contains(cursor, "secret") {
+			t.Errorf("a page ends before %q", cursor)
 		}
-		resp := ask[*kmsg.DescribeTopicPartitionsResponse](t, ctx, cl, req)
-		for _, topic := range resp.Topics {
-			seen[*topic.Topic] += len(topic.Partitions)
-		}
-		if resp.NextCursor == nil {
-			break
-		}
-		if strings.Contains(resp.NextCursor.Topic, "secret") {
-			t.Fatalf("a page ends before %q", resp.NextCursor.Topic)
-		}
-		req.Cursor = &kmsg.DescribeTopicPartitionsRequestCursor{Topic: resp.NextCursor.Topic, Partition: resp.NextCursor.Partition}
-	}
+	})
 	if !maps.Equal(seen, map[string]int{"a": 2, "z": 2}) {
 		t.Errorf("partitions by topic: %v", seen)
 	}
+	req := kmsg.NewPtrDescribeTopicPartitionsRequest()
+	req.ResponsePartitionLimit = 1
 	req.Cursor = &kmsg.DescribeTopicPartitionsRequestCursor{Topic: "?somebody else's"}
 	if resp := ask[*kmsg.DescribeTopicPartitionsResponse](t, ctx, cl, req); len(resp.Topics) != 1 || *resp.Topics[0].Topic != "a" {
 		t.Errorf("with a cursor of somebody else's: %+v", resp)

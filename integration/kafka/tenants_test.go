@@ -242,22 +242,7 @@ func TestTenantsListsAndMessages(t *testing.T) {
 	p := start(t, c.ListenAddrs(), `brokers: {ports: PORTS}, virtual: {prefix: "m.", aliases: {common: shared}}, rules: [{action: deny, topics: [z]}]`, "", "")
 	ctx := within(t, 40*time.Second)
 	cl := client(t, p.addr)
-	seen := map[string]int{}
-	req := kmsg.NewPtrDescribeTopicPartitionsRequest()
-	req.ResponsePartitionLimit = 1
-	for pages := 0; ; pages++ {
-		if pages > 20 {
-			t.Fatalf("no end after %v", seen)
-		}
-		resp := ask[*kmsg.DescribeTopicPartitionsResponse](t, ctx, cl, req)
-		for _, topic := range resp.Topics {
-			seen[*topic.Topic] += len(topic.Partitions)
-		}
-		if resp.NextCursor == nil {
-			break
-		}
-		req.Cursor = &kmsg.DescribeTopicPartitionsRequestCursor{Topic: resp.NextCursor.Topic, Partition: resp.NextCursor.Partition}
-	}
+	seen := pages(t, ctx, cl, func(string) {})
 	if len(seen) != 2 || seen["orders"] != 2 || seen["common"] != 2 {
 		t.Errorf("partitions by topic: %v", seen)
 	}
