@@ -142,6 +142,7 @@ type want struct {
 	settings *settings
 	database string
 	now      time.Time
+	sources  int  // data sources of its database, which may share a pool; 0: it is no virtual one
 	within   bool // its transaction has connections: it does not wait for a switch-over's drain
 }
 
@@ -318,16 +319,8 @@ func (p *pool) get(ctx context.Context, w *want) (*backend, error) {
 			continue
 		}
 		limits := p.up.block().Pool
-		if p.open >= limits.Max && len(p.idle) > 0 {
-			// All are of other classes: the one that rested longest makes room.
-			old := p.idle[0]
-			p.idle = append(p.idle[:0], p.idle[1:]...)
-			if old.left != nil {
-				p.mu.Unlock()
-				old.passOn()
-				p.mu.Lock()
-			}
-			p.forget(old)
+		if p.open >= limits.Max && len(p.idle) > 0 { // all are of other classes
+			p.forgetOldest()
 		}
 		if p.open < limits.Max {
 			p.open++
@@ -339,10 +332,19 @@ func (p *pool) get(ctx context.Context, w *want) (*backend, error) {
 			if p.up.makeRoom(p, err) {
 				continue
 			}
+			if w.sources > 0 { // one that rests has to change its database after all
+				w.sources = 0
+				continue
+			}
 			p.mu.Lock()
 			if p.open == 0 {
 				p.mu.Unlock()
 				return nil, err // none of ours will come free
+			}
+			if len(p.idle) > 0 {
+				p.forgetOldest()
+				p.mu.Unlock()
+				continue
 			}
 		}
 		b, err := p.wait(ctx, w, &limits) // unlocks
@@ -350,37 +352,6 @@ func (p *pool) get(ctx context.Context, w *want) (*backend, error) {
 			return b, err
 		}
 	}
-}
-
-// full reports whether a connection was refused, by its server or by the cluster's limits, because there are too many: others
-// of ours may come free.
-func full(err error) bool {
-	var e *wire.Error
-	var o *cluster.Overloaded
-	return errors.As(err, &e) && (e.Code == codeTooManyConnections || e.Code == codeTooManyUserConnections) || errors.As(err, &o)
-}
-
-// makeRoom closes a connection that rests at another endpoint, if it is the cluster's limit for all that is reached.
-func (u *upstream) makeRoom(but *pool, err error) (made bool) {
-	var o *cluster.Overloaded
-	if !errors.As(err, &o) || o.Endpoint != "" {
-		return false
-	}
-	u.pools.Range(func(_, v any) bool {
-		p := v.(*pool)
-		if p == but {
-			return true
-		}
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if made = len(p.idle) > 0; made {
-			old := p.idle[0]
-			p.idle = append(p.idle[:0], p.idle[1:]...)
-			p.forget(old)
-		}
-		return !made
-	})
-	return made
 }
 
 // distrust closes the idle connections to an endpoint that fails its probes. One that stands still would take a statement
@@ -411,8 +382,8 @@ func (p *pool) takeIdle(w *want) *backend {
 			best = i
 		}
 	}
-	if best < 0 {
-		return nil
+	if best < 0 || p.idle[best].database != w.database && p.open < min(w.sources, p.up.block().Pool.Max) {
+		return nil // or the data sources of one server would take turns on one connection, with a change of database each time
 	}
 	b := p.idle[best]
 	p.idle = append(p.idle[:best], p.idle[best+1:]...)

@@ -45,7 +45,7 @@ func (s *session) join(v *virtual, target int, n needs) (*hold, error) {
 		if err := s.room(u, n.role); err != nil {
 			return nil, err
 		}
-		w := want{role: n.role, class: s.class().plain(), within: len(s.holds) > 0 && s.inTransaction(), settings: s.settings, database: at.Database, now: s.now}
+		w := want{role: n.role, class: s.class().plain(), within: len(s.holds) > 0 && s.inTransaction(), settings: s.settings, database: at.Database, now: s.now, sources: len(v.db.Sources)}
 		if s.lastOf != nil {
 			if l := s.lastOf[target]; l.b != nil {
 				w.last, w.uses = l.b, l.uses
@@ -91,26 +91,6 @@ func (s *session) join(v *virtual, target int, n needs) (*hold, error) {
 		}
 	}
 	return h, nil
-}
-
-// room refuses what could only wait for connections that the session itself holds: a data source has one of its own, and several may stand on one server.
-func (s *session) room(u *upstream, role cluster.Role) error {
-	most := u.block().Pool.Max
-	if len(s.holds) < most {
-		return nil
-	}
-	held := map[*pool]int{}
-	for _, h := range s.holds {
-		p := h.b.pool
-		if held[p]++; p.up != u || held[p] < most {
-			continue
-		}
-		if len(u.cluster.Endpoints()) == 1 || role != cluster.Replica && p.endpoint.Role() == cluster.Primary {
-			return fault(codeTooManyConnections, stateRejected, "sidewire: this takes more than the %d connections to %s that its pool may have (mysql.pool.max), one for each data source: "+
-				"raise it, or name fewer shards", most, p.endpoint.Address())
-		}
-	}
-	return nil
 }
 
 // onlyOnce makes SET TRANSACTION count for the statement that begins: with autocommit for it alone, else for the transaction

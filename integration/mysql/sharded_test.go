@@ -213,10 +213,25 @@ func TestScatterWithinItsConnections(t *testing.T) {
 		})
 	}
 	asking.Wait()
-	metrics, err := side.Get(ctx, "/metrics")
-	if err != nil || !strings.Contains(metrics, `sidewire_mysql_backend_connections{cluster="maria"} 2`) {
-		t.Errorf("%v, not two connections after queries over two data sources", err)
+	two := func(side *servers.Sidewire, after string) {
+		t.Helper()
+		metrics, err := side.Get(ctx, "/metrics")
+		if err != nil || !strings.Contains(metrics, `sidewire_mysql_backend_connections{cluster="maria"} 2`) {
+			t.Errorf("%v, not two connections after %s", err, after)
+		}
 	}
+	two(side, "queries over two data sources")
+
+	side, addr = shop(t, rules, db, db, 4)
+	c = session(t, "app:local@tcp("+addr+")/shop")
+	for range 3 { // one data source after the other, each by a connection that is in its database
+		for id := 1; id < 3; id++ {
+			if got := show(ctx, c, fmt.Sprintf("SELECT user_id FROM t_order WHERE user_id = %d AND order_id = %[1]d", id)); got != fmt.Sprint("user_id\n", id) {
+				t.Errorf("row %d: %q", id, got)
+			}
+		}
+	}
+	two(side, "statements on one data source each")
 
 	_, addr = shop(t, rules, db, db, 1)
 	c = session(t, "app:local@tcp("+addr+")/shop")
