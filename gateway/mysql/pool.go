@@ -382,8 +382,8 @@ func (p *pool) takeIdle(w *want) *backend {
 			best = i
 		}
 	}
-	if best < 0 || p.idle[best].database != w.database && p.open < min(w.sources, p.up.block().Pool.Max) {
-		return nil // or the data sources of one server would take turns on one connection, with a change of database each time
+	if best < 0 || p.idle[best].database != w.database && p.open < p.apart(w) {
+		return nil
 	}
 	b := p.idle[best]
 	p.idle = append(p.idle[:best], p.idle[best+1:]...)

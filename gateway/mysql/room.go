@@ -7,6 +7,16 @@ import (
 	wire "github.com/sidewire/sidewire/protocols/mysql"
 )
 
+// apart is how many connections there may be before data sources that share the server share connections too: else they would take turns on as few as are
+// busy at once, with a change of database before most statements. The other half of the pool is for when more are busy.
+func (p *pool) apart(w *want) int {
+	if w.sources < 2 {
+		return 0
+	}
+	most := p.up.block().Pool.Max
+	return max(most/2, min(w.sources, most))
+}
+
 // forgetOldest closes the connection that rested longest, so that another takes its place. p.mu is held, but not while what a session left there is fetched.
 func (p *pool) forgetOldest() {
 	old := p.idle[0]
