@@ -34,18 +34,15 @@ func (s *session) collect(b *backend, n uint16, names *names, once bool) error {
 	if n == 0 {
 		return nil
 	}
-	rows, err := b.query("SHOW WARNINGS")
+	told, err := b.warnings()
 	if err != nil {
 		return err
 	}
 	d := &s.warned
 	known := slices.Clone(d.list)
-	d.count += max(0, int(n)-len(rows))
-	for _, r := range rows {
-		if len(r) != 3 {
-			return wire.ErrMalformed
-		}
-		x := diagnostic{r[0], r[1], names.message(r[2])}
+	d.count += max(0, int(n)-len(told))
+	for _, x := range told {
+		x.message = names.message(x.message)
 		if i := slices.Index(known, x); (once || ofText[x.code]) && i >= 0 {
 			known = slices.Delete(known, i, i+1)
 			continue
@@ -56,6 +53,22 @@ func (s *session) collect(b *backend, n uint16, names *names, once bool) error {
 		}
 	}
 	return nil
+}
+
+// warnings fetches what the last statement on b left.
+func (b *backend) warnings() ([]diagnostic, error) {
+	rows, err := b.query("SHOW WARNINGS")
+	if err != nil {
+		return nil, err
+	}
+	list := make([]diagnostic, len(rows))
+	for i, r := range rows {
+		if len(r) != 3 {
+			return nil, wire.ErrMalformed
+		}
+		list[i] = diagnostic{r[0], r[1], r[2]}
+	}
+	return list, nil
 }
 
 // failed notes the error that a statement on a virtual database ended with.

@@ -210,16 +210,13 @@ func (e *effect) xa(sql string) {
 
 // setsInsertID reports whether LAST_INSERT_ID is called with an argument.
 func setsInsertID(sql string) bool {
-	for at := 0; ; {
-		i := strings.Index(strings.ToLower(sql[at:]), "last_insert_id")
-		if i < 0 {
-			return false
-		}
-		at += i + len("last_insert_id")
-		if rest := strings.TrimLeft(sql[at:], " \t\r\n"); strings.HasPrefix(rest, "(") && !strings.HasPrefix(strings.TrimLeft(rest[1:], " \t\r\n"), ")") {
+	for _, rest, found := strings.Cut(strings.ToLower(sql), "last_insert_id"); found; _, rest, found = strings.Cut(rest, "last_insert_id") {
+		const space = " \t\r\n"
+		if inside, call := strings.CutPrefix(strings.TrimLeft(rest, space), "("); call && !strings.HasPrefix(strings.TrimLeft(inside, space), ")") {
 			return true
 		}
 	}
+	return false
 }
 
 // containsFold reports whether s contains the ASCII text word, which is in lower case.

@@ -4,8 +4,6 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
-
-	wire "github.com/sidewire/sidewire/protocols/mysql"
 )
 
 // leftover is the warnings and errors that a session's last statement left on a connection which it gave back. Whoever gets the connection next fetches
@@ -38,26 +36,28 @@ func (s *session) goOn() {
 
 // takeOver fetches what another session left on b. Its own statement is next, and would overwrite it.
 func (s *session) takeOver(b *backend) error {
-	l := b.left
-	if l == nil || l == s.behind {
+	if b.left == s.behind {
 		return nil
 	}
-	if b.left = nil; l.abandoned.Load() {
-		return nil
-	}
-	defer close(l.done)
-	return l.fetch(b)
+	return b.tellLeft()
 }
 
 // passOn fetches what a session left on a connection that makes room for another one.
 func (b *backend) passOn() {
+	if b.left != nil {
+		b.conn.SetDeadline(time.Now().Add(resetTimeout))
+		_ = b.tellLeft() // who asks for it is told that nobody knows
+	}
+}
+
+// tellLeft fetches what was left on b for the session that left it, if that may still ask.
+func (b *backend) tellLeft() error {
 	l := b.left
 	if b.left = nil; l == nil || l.abandoned.Load() {
-		return
+		return nil
 	}
-	b.conn.SetDeadline(time.Now().Add(resetTimeout))
-	l.fetch(b)
-	close(l.done)
+	defer close(l.done)
+	return l.fetch(b)
 }
 
 // forgetLeft says that nobody will fetch what was left on b.
@@ -68,19 +68,10 @@ func (b *backend) forgetLeft() {
 	}
 }
 
-func (l *leftover) fetch(b *backend) error {
-	rows, err := b.query("SHOW WARNINGS")
-	if err != nil {
-		return err
-	}
-	for _, r := range rows {
-		if len(r) != 3 {
-			return wire.ErrMalformed
-		}
-		l.list = append(l.list, diagnostic{r[0], r[1], r[2]})
-	}
-	l.known = true
-	return nil
+func (l *leftover) fetch(b *backend) (err error) {
+	l.list, err = b.warnings()
+	l.known = err == nil
+	return err
 }
 
 // keepWarnings fetches the session's own, because it is about to run a statement of sidewire's.

@@ -28,15 +28,14 @@ func (s *session) counted(b *backend, e *effect) {
 	} else {
 		s.unpin(pinFoundRows)
 	}
-	if a.insertID != 0 && !e.setsID() {
-		if e.loadLocal || e.apart || givenIn(a.asked, a.insertID) || computes(e.text, a.insertID, s.mode) {
-			s.suspect, s.unsure = a.insertID, true
-		} else {
-			s.insertID, b.insertID, s.unsure, s.suspect = a.insertID, a.insertID, false, 0
-		}
-	}
-	if e.setsID() {
+	switch id := a.insertID; {
+	case e.setsID():
 		s.suspect, s.unsure = 0, true
+	case id == 0:
+	case e.loadLocal || e.apart || givenIn(a.asked, id) || computes(e.text, id, s.mode):
+		s.suspect, s.unsure = id, true
+	default:
+		s.insertID, b.insertID, s.unsure, s.suspect = id, id, false, 0
 	}
 }
 
