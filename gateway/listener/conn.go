@@ -1,6 +1,8 @@
 package listener
 
 import (
+	"context"
+	"crypto/tls"
 	"net"
 	"net/netip"
 	"sync/atomic"
@@ -41,6 +43,18 @@ func (c *Conn) Raw() *socket.Conn { return c.raw }
 
 // Upgrade puts another connection, such as TLS begun inside a handshake, on top. Only the owner may call it.
 func (c *Conn) Upgrade(over net.Conn) { c.Conn = over }
+
+// BeginTLS does a server's TLS handshake over from, which is the raw connection or stands before it, and puts TLS on top.
+func (c *Conn) BeginTLS(ctx context.Context, from net.Conn, cfg *tls.Config) error {
+	over := tls.Server(from, cfg)
+	ctx, cancel := context.WithTimeout(ctx, refuseTimeout)
+	defer cancel()
+	if err := over.HandshakeContext(ctx); err != nil {
+		return err
+	}
+	c.Upgrade(over)
+	return nil
+}
 
 // Close closes the connection and gives its place back. It may be called again.
 func (c *Conn) Close() error {

@@ -228,15 +228,11 @@ func (l *Listener) handle(s *state, c *Conn) {
 
 // secure does the TLS handshake of a listener that serves TLS from the first byte.
 func (l *Listener) secure(s *state, c *Conn) bool {
-	over := tls.Server(c.raw, s.tls)
-	ctx, cancel := context.WithTimeout(s.ctx, refuseTimeout)
-	defer cancel()
-	if err := over.HandshakeContext(ctx); err != nil {
+	if err := c.BeginTLS(s.ctx, c.raw, s.tls); err != nil {
 		l.deps.Log.Warn("TLS handshake failed", "listener", s.config.Name, "client", c.Client(), "error", err)
 		c.Close()
 		return false
 	}
-	c.Upgrade(over)
 	return true
 }
 

@@ -18,8 +18,6 @@ const (
 	// maxHello bounds what is kept of a client that has not said yet what it wants. crypto/tls takes messages of 64 KB; the rest
 	// is their records' framing, and what came along with the last of them.
 	maxHello = 128 << 10
-	// handshakeTimeout bounds a TLS handshake, as the listener's own does.
-	handshakeTimeout = 5 * time.Second
 	// recordHandshake is the first byte of every TLS connection (RFC 8446, 5.1).
 	recordHandshake = 0x16
 )
@@ -142,13 +140,9 @@ func (t *handler) admit(ctx context.Context, c *listener.Conn) (*Target, []byte)
 	if cfg == nil {
 		return &chain.Target, first
 	}
-	over := tls.Server(&replay{c.Raw(), first}, cfg)
-	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
-	defer cancel()
-	if err := over.HandshakeContext(ctx); err != nil {
+	if err := c.BeginTLS(ctx, &replay{c.Raw(), first}, cfg); err != nil {
 		return fail("TLS handshake failed", err)
 	}
-	c.Upgrade(over)
 	return &chain.Target, nil
 }
 

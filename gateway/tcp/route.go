@@ -39,11 +39,7 @@ func (u *upstream) pick(client net.Addr, by string) (*cluster.Endpoint, error) {
 
 // addressHash is Envoy's hash of a client: xxHash of its IP address as text.
 func addressHash(client net.Addr) (uint64, bool) {
-	a, ok := client.(*net.TCPAddr)
-	if !ok {
-		return 0, false
-	}
-	ip := a.AddrPort().Addr().Unmap().WithZone("")
+	ip := source(client)
 	var text [64]byte
 	return hash.XXHash64(ip.AppendTo(text[:0])), ip.IsValid()
 }
