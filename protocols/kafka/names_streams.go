@@ -15,10 +15,7 @@ func mapStreamsRequest(req kmsg.Request, m *mapper) (known bool) {
 		}
 		for i := range r.Topology.Subtopologies {
 			s := &r.Topology.Subtopologies[i]
-			keep(&s.SourceTopics, m.topic)
-			keep(&s.RepartitionSinkTopics, m.topic)
-			keep(&s.StateChangelogTopics, m.topicInfo)
-			keep(&s.RepartitionSourceTopics, m.topicInfo)
+			m.subtopology(&s.SourceTopics, &s.RepartitionSinkTopics, &s.StateChangelogTopics, &s.RepartitionSourceTopics)
 			for j := range s.SourceTopicRegex {
 				s.SourceTopicRegex[j] = m.TopicPattern(s.SourceTopicRegex[j])
 			}
@@ -32,6 +29,14 @@ func mapStreamsRequest(req kmsg.Request, m *mapper) (known bool) {
 		return false
 	}
 	return true
+}
+
+// subtopology is about the topics that a part of a topology reads, writes and keeps its state in.
+func (m *mapper) subtopology(sources, sinks *[]string, changelogs, repartitions *[]kmsg.TopicInfo) {
+	keep(sources, m.topic)
+	keep(sinks, m.topic)
+	keep(changelogs, m.topicInfo)
+	keep(repartitions, m.topicInfo)
 }
 
 func (m *mapper) topicInfo(t *kmsg.TopicInfo) bool { return m.topic(&t.Topic) }
@@ -87,10 +92,7 @@ func (m *mapper) describedStreamsGroup(g *kmsg.StreamsGroupDescribeResponseGroup
 	if g.Topology != nil {
 		for i := range g.Topology.Subtopologies {
 			s := &g.Topology.Subtopologies[i]
-			keep(&s.SourceTopics, m.topic)
-			keep(&s.RepartitionSinkTopics, m.topic)
-			keep(&s.StateChangelogTopics, m.topicInfo)
-			keep(&s.RepartitionSourceTopics, m.topicInfo)
+			m.subtopology(&s.SourceTopics, &s.RepartitionSinkTopics, &s.StateChangelogTopics, &s.RepartitionSourceTopics)
 		}
 	}
 	if d := g.TopologyDescription; d != nil {
